@@ -1,0 +1,42 @@
+"""Every Redis key, channel and lifetime. Nobody else spells one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREFIX: Final = "aivonx:"
+
+SNAPSHOT: Final = PREFIX + "snapshot"
+"""The whole state in sealed bytes (`wire.seal`). Never expires: a missing key is not an empty state."""
+
+HINTS: Final = PREFIX + "hints"
+"""Pub/sub channel; carries `wire.Hint`, never state."""
+
+INSTANCES: Final = PREFIX + "instances"
+"""Sorted set: data-plane instance -> unix time of its last report. Members outlive their report
+by `INSTANCE_FORGET_S`, so that an operator sees who went silent."""
+
+LATENCIES: Final = PREFIX + "latencies"
+"""Hash: node id -> latency in seconds, written by the health sweep."""
+
+SWEEP_FINISHED_AT: Final = PREFIX + "sweep:finished_at"
+"""Unix time at which the last health sweep finished; the supervisor's watchdog reads it."""
+
+REDBEAT_PREFIX: Final = PREFIX + "redbeat:"
+CELERY_QUEUE: Final = "aivonx"
+
+REPORT_TTL_S: Final = 15
+"""A report older than this is a dead instance: its active counts must not weigh on anyone."""
+
+INSTANCE_FORGET_S: Final = 3_600
+"""How long a silent instance stays visible in the state."""
+
+
+def report(instance: str) -> str:
+    """The key under which one data-plane instance keeps its report."""
+    return f"{PREFIX}report:{instance}"
+
+
+def claim(task: str) -> str:
+    """The key that keeps a task from overlapping itself. Always set with a time to live."""
+    return f"{PREFIX}claim:{task}"

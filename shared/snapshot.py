@@ -1,0 +1,158 @@
+"""The state that the control plane publishes and the data plane obeys: frozen records.
+
+A snapshot is whole: it replaces the one before, nothing is merged. Models are a table that nodes
+point into, because a thousand nodes with fifty models each mostly hold the same models, and the
+snapshot has to stay small. Times: `_at` is unix seconds (UTC) unless a field says RFC 3339.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Strategy(StrEnum):
+    """How a node is chosen among those that have the model."""
+
+    LEAST_ACTIVE = "least_active"
+    LOWEST_LATENCY = "lowest_latency"
+
+
+class Verdict(StrEnum):
+    """What the health sweep of the control plane says of a node."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What operators may tune while everything runs."""
+
+    strategy: Strategy = Strategy.LEAST_ACTIVE
+
+    health_interval_s: float = 60.0
+    """Between two sweeps of the control plane over all nodes."""
+
+    health_path: str = "/api/health"
+    """Asked first; a node that answers 404 there (every real Ollama does) is asked /api/version."""
+
+    model_refresh_interval_s: float = 60.0
+
+    probe_timeout_s: float = 2.0
+    probe_interval_s: float = 5.0
+    """How often a data plane probes a node that keeps a request waiting in silence."""
+
+    fall: int = 3
+    """Failed probes in a row until a node counts as down (HAProxy's default)."""
+
+    rise: int = 2
+    """Good probes in a row until it is back (HAProxy's default)."""
+
+    connect_timeout_s: float = 2.0
+    max_attempts: int = 3
+    """Different nodes tried for one request before its first byte."""
+
+    stream_idle_timeout_s: float = 300.0
+    """Silence within a begun answer, from a node whose probes succeed, until it is given up.
+    A model that writes a large tool call is silent for minutes. 0 waits for ever."""
+
+    client_stall_timeout_s: float = 60.0
+    """How long a client may leave bytes unread before its request is cancelled."""
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One version of a model as nodes list it in /api/tags. Equal entries stand in the table once."""
+
+    name: str
+    canonical: str
+    digest: str = ""
+    size_bytes: int = 0
+    parent_model: str = ""
+    format: str = ""
+    family: str = ""
+    families: tuple[str, ...] | None = None
+    parameter_size: str = ""
+    quantization: str = ""
+    context_length: int | None = None
+    embedding_length: int | None = None
+    capabilities: tuple[str, ...] | None = None
+    remote_model: str = ""
+    remote_host: str = ""
+
+
+class AvailableModel(msgspec.Struct, frozen=True, array_like=True):
+    """A model on a node's disk: an index into `Snapshot.models`, and the node's own copy time."""
+
+    model: int
+    modified_at: str
+    """RFC 3339 as the node said it."""
+
+
+class LoadedModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model in a node's memory, as /api/ps lists it."""
+
+    name: str
+    canonical: str
+    digest: str = ""
+    size_bytes: int = 0
+    size_vram_bytes: int = 0
+    context_length: int = 0
+    expires_at: str = ""
+    """RFC 3339 as the node said it; may be in the past while a request runs."""
+    format: str = ""
+    family: str = ""
+    families: tuple[str, ...] | None = None
+    parameter_size: str = ""
+    quantization: str = ""
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An Ollama server that we may send to."""
+
+    id: str
+    name: str
+    address: str
+    """Base URL without a slash at the end (`addresses.NodeAddress.url`)."""
+
+    wished: bool = True
+    """The operator wants it used."""
+
+    verdict: Verdict = Verdict.UNKNOWN
+    reason: str = ""
+    weight: float = 1.0
+    max_parallel: int | None = None
+    """Requests that it works on at once; None: unknown."""
+
+    version: str = ""
+    sealed_token: str = ""
+    """Fernet token of the bearer credential that the node asks for; "" when it asks for none."""
+
+    available: tuple[AvailableModel, ...] = ()
+    loaded: tuple[LoadedModel, ...] = ()
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An inference key. Its secret exists nowhere, see `credentials`."""
+
+    id: str
+    sha256: str
+    enabled: bool = True
+    expires_at: float | None = None
+    allowed_models: tuple[str, ...] | None = None
+    """Canonical names or globs over them; None: every model."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole state at one revision."""
+
+    epoch: str
+    """Changes when history was lost (a restored or new database)."""
+
+    revision: int
+    built_at: float
+    config: ProxyConfig
+    models: tuple[Model, ...]
+    nodes: tuple[Node, ...]
+    keys: tuple[ApiKey, ...]
