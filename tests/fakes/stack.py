@@ -1,0 +1,227 @@
+"""The whole system as real processes: Valkey, database, control plane, worker, data planes, nodes.
+
+One `Stack` is started once and shared by many scenarios. A scenario may break anything; `reset`
+repairs it, so that each one begins with everything up, no nodes, no keys and the fast config.
+Every process has the port that the kernel chose at first for life, so that it comes back in place.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import redis
+from fakes.api import ControlApi
+from fakes.node_process import NodeProcess
+from fakes.plane import START_S, DataPlane
+from fakes.processes import Process, eventually, free_port, is_listening
+
+from shared import keys, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from fakes.database import Database
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+APPLY_S: Final = 2.0
+"""The promise: what the API accepted is in force on every data plane after this."""
+
+PASSWORD: Final = "canary-password-Zk4!pq"
+SECRETS: Final = {
+    "AIVONX_ADMIN_PASSWORD": PASSWORD,
+    "AIVONX_SECRET_KEY": "canary-secret-key-" + "s" * 50,
+    "AIVONX_JWT_KEY": "canary-jwt-key-" + "j" * 50,
+    "AIVONX_SNAPSHOT_KEY": "canary-snapshot-key-" + "h" * 32,
+    "AIVONX_NODE_TOKEN_KEYS": "Y2FuYXJ5LW5vZGUtdG9rZW4ta2V5LWNhbmFyeS1rZXk=",
+}
+REDIS_PASSWORD: Final = "canary-redis-password"
+
+FAST_CONFIG: Final = {
+    "strategy": "least_active",
+    "health_interval_s": 2,
+    "model_refresh_interval_s": 2,
+    "probe_interval_s": 0.3,
+    "probe_timeout_s": 0.5,
+    "connect_timeout_s": 0.5,
+    "fall": 3,
+    "rise": 2,
+}
+"""The shipped config with the waits cut to what a test run can afford."""
+
+
+class Stack:
+    """Everything, started in order. Use it as a context manager."""
+
+    def __init__(self, directory: Path, database: Database) -> None:
+        self.directory = directory
+        self.database = database
+        self.redis_port = free_port()
+        self.control_port = free_port()
+        self._exits = ExitStack()
+        self._processes: list[Process] = []
+        self.redis_url = f"redis://:{REDIS_PASSWORD}@127.0.0.1:{self.redis_port}/0"
+        self.environment = self._environment()
+        self.redis = redis.Redis.from_url(self.redis_url, socket_timeout=5)
+        self.valkey = self._valkey()
+        self.control = self._control()
+        self.worker = self.worker_named("worker")
+        self.api = ControlApi(self.control_port, PASSWORD)
+        self.plane = DataPlane(self, "a")
+        self._second: DataPlane | None = None
+        self._nodes: list[NodeProcess] = []
+        self._lent: list[NodeProcess] = []
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "REDIS_URL": self.redis_url,
+            "DATABASE_URL": self.database.url,
+            "AIVONX_CONTROL_BIND": f"127.0.0.1:{self.control_port}",
+            "AIVONX_DATA_DIR": str(self.directory / "control"),
+            "AIVONX_NODE_FORBIDDEN_PORTS": f"{self.redis_port},{self.control_port}",
+            "AIVONX_LOG_FORMAT": "json",
+            **SECRETS,
+        }
+        (self.directory / "control").mkdir(exist_ok=True)
+        return environment
+
+    def process(
+        self, name: str, arguments: Sequence[str], environment: dict[str, str] | None = None
+    ) -> Process:
+        """A Python process of this system, not started yet; it is ended with the stack."""
+        return self._adopt(name, [sys.executable, *arguments], environment or self.environment)
+
+    def _adopt(self, name: str, command: list[str], environment: dict[str, str]) -> Process:
+        logs = self.directory / "logs"
+        logs.mkdir(exist_ok=True)
+        process = Process(name, command, environment, logs / f"{name}.log", ROOT)
+        self._processes.append(process)
+        self._exits.callback(process.stop)
+        return process
+
+    def _valkey(self) -> Process:
+        data = self.directory / "valkey"
+        data.mkdir(exist_ok=True)
+        command = [str(server_path()), "--port", str(self.redis_port), "--bind", "127.0.0.1"]
+        command += ["--requirepass", REDIS_PASSWORD, "--dir", str(data)]
+        command += ["--appendonly", "yes", "--save", "", "--maxmemory", "64mb"]
+        return self._adopt("valkey", command, self.environment)
+
+    def _control(self) -> Process:
+        arguments = ["-m", "gunicorn", "control_plane.config.wsgi:application"]
+        arguments += ["--bind", f"127.0.0.1:{self.control_port}", "--workers", "1", "--threads", "8"]
+        return self.process("control", arguments)
+
+    def worker_named(self, name: str) -> Process:
+        """A Celery worker with its beat, not started yet."""
+        arguments = ["-m", "celery", "-A", "control_plane.config.celery:app", "worker", "-B"]
+        arguments += ["-P", "threads", "-c", "8", "-n", f"{name}@stack", "--loglevel", "INFO"]
+        schedule = str(self.directory / f"{name}-schedule")
+        return self.process(name, [*arguments, "-s", schedule])
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.api.close()
+        self.redis.close()
+        self._exits.close()
+
+    def _start(self) -> None:
+        self.start_valkey()
+        for name in ("migrate", "bootstrap"):
+            step = self.process(name, ["control_plane/manage.py", name])
+            step.start()
+            assert step.exit_code(120) == 0, step.tail()
+        self.control.start()
+        self.worker.start()
+        self.plane.start()
+        self._await_control()
+
+    def start_valkey(self) -> None:
+        """Start Valkey and wait until it answers."""
+        self.valkey.start()
+        eventually("Valkey listens", lambda: is_listening(self.redis_port), START_S)
+
+    def start_control(self) -> None:
+        """Start the control plane and wait until it answers."""
+        self.control.start()
+        self._await_control()
+
+    def _await_control(self) -> None:
+        def is_up() -> bool:
+            assert self.control.is_running, self.control.tail()
+            return is_listening(self.control_port)
+
+        eventually("the control plane listens", is_up, START_S)
+
+    @property
+    def second_plane(self) -> DataPlane:
+        """A second data plane beside the first, started when a scenario asks for it."""
+        if self._second is None:
+            self._second = DataPlane(self, "b")
+        if not self._second.process.is_running:
+            self._second.start()
+        return self._second
+
+    def planes(self) -> list[DataPlane]:
+        """Those that run."""
+        known = [self.plane, *([self._second] if self._second else [])]
+        return [plane for plane in known if plane.process.is_running]
+
+    def node(self, *models: str) -> NodeProcess:
+        """A fake node that runs, with these models; it is not registered yet."""
+        spare = [node for node in self._nodes if node not in self._lent]
+        node = spare[0] if spare else self._new_node()
+        self._lent.append(node)
+        node.prepare(models or (MODEL,))
+        return node
+
+    def _new_node(self) -> NodeProcess:
+        node = NodeProcess(self, len(self._nodes) + 1)
+        self._nodes.append(node)
+        return node
+
+    def serving_node(self, *models: str, **fields: object) -> NodeProcess:
+        """A fake node that is registered and that every data plane may use."""
+        node = self.node(*models)
+        node.id = self.api.node_add(f"node-{node.port}", node.url, **fields)["id"]
+        self.await_applied()
+        return node
+
+    def published(self) -> tuple[str, int]:
+        """Epoch and revision of the snapshot in Redis; ("", 0) when there is none."""
+        data = self.redis.get(keys.SNAPSHOT)
+        if not data:
+            return "", 0
+        header = wire.peek(bytes(data))
+        return header.epoch, header.revision
+
+    def await_applied(self, within_s: float = APPLY_S) -> None:
+        """Wait until every data plane serves what the database says now."""
+        wanted = self.decided()
+        for plane in self.planes():
+            eventually(
+                f"data plane {plane.name} applies {wanted}",
+                lambda plane=plane: plane.applied() == wanted,
+                within_s,
+            )
