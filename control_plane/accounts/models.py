@@ -1,0 +1,126 @@
+"""Operators, API keys, failed logins and the audit log."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar, Final
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.validators import ASCIIUsernameValidator
+from django.db import models
+
+from control_plane.common.roles import Role
+
+ROLES: Final = tuple((role.value, role.value) for role in Role)
+
+
+class UserManager(BaseUserManager["User"]):
+    """What Django's authentication asks of a user model."""
+
+    def create_user(self, username: str, password: str, role: Role = Role.VIEWER) -> User:
+        """Make a user; the password is hashed."""
+        user = self.model(username=username, role=role.value)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+
+class User(AbstractBaseUser):
+    """An operator."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    username = models.CharField(
+        max_length=64, unique=True, validators=[ASCIIUsernameValidator()]
+    )
+    role = models.CharField(max_length=16, choices=ROLES, default=Role.VIEWER.value)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "username"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        """Lists are by name."""
+
+        ordering: ClassVar = ["username"]
+
+    def __str__(self) -> str:
+        """Name them."""
+        return self.username
+
+
+class ApiKey(models.Model):
+    """A credential for inference. The secret itself is shown once and kept nowhere."""
+
+    id = models.CharField(primary_key=True, max_length=12, editable=False)
+    name = models.CharField(max_length=64, unique=True)
+    sha256 = models.CharField(max_length=64, editable=False)
+    last4 = models.CharField(max_length=4, editable=False)
+    enabled = models.BooleanField(default=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    allowed_models = models.JSONField(
+        null=True, blank=True, help_text="Model names, globs allowed; null: every model."
+    )
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        """Lists are by name."""
+
+        verbose_name = "API key"
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        """Name it."""
+        return self.name
+
+
+class FailedLogin(models.Model):
+    """Wrong passwords in a row for one name from one address."""
+
+    username = models.CharField(max_length=64)
+    ip = models.CharField(max_length=45)
+    failures = models.PositiveIntegerField(default=0)
+    last_failed_at = models.DateTimeField()
+
+    class Meta:
+        """One row for each pair."""
+
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["username", "ip"], name="accounts_failed_login_pair")
+        ]
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.username} from {self.ip}"
+
+
+class AuditRecord(models.Model):
+    """Who did what. Append-only: triggers in the database refuse changes and deletions."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    actor = models.CharField(max_length=64, help_text="User name, or the part of the system.")
+    actor_id = models.UUIDField(null=True)
+    ip = models.CharField(max_length=45, blank=True)
+    request_id = models.CharField(max_length=128, blank=True)
+    action = models.CharField(max_length=64, db_index=True)
+    target = models.CharField(max_length=128, blank=True, db_index=True)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+
+    class Meta:
+        """The newest first."""
+
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.actor} {self.action} {self.target}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Append; a record that exists cannot be saved again."""
+        kwargs["force_insert"] = True
+        super().save(*args, **kwargs)

@@ -1,0 +1,1 @@
+"""Epoch and revision: that the data planes must know of a change."""
