@@ -1,0 +1,31 @@
+"""Work on nodes as Celery sees it. The schedule ticks often; the work claims what is due."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from control_plane.nodes import sweeps
+from control_plane.nodes.models import Node
+from control_plane.nodes.services import node_check
+
+
+@shared_task(name="nodes.sweep_health", ignore_result=True)
+def sweep_health() -> int | None:
+    """Probe the nodes that are due."""
+    return sweeps.sweep_health()
+
+
+@shared_task(name="nodes.refresh_models", ignore_result=True)
+def refresh_models() -> int | None:
+    """Look at the models of the nodes that are due."""
+    return sweeps.refresh_models()
+
+
+@shared_task(name="nodes.check_node", ignore_result=True)
+def check_node(node_id: str) -> str | None:
+    """Probe one node at once: it was added or changed. Gone meanwhile: nothing to do."""
+    node = Node.objects.filter(pk=node_id).first()
+    if node is None:
+        return None
+    seen = node_check(node)
+    return seen.probe.outcome.value if seen.probe else None

@@ -1,0 +1,1 @@
+"""What operators may tune while everything runs: one row."""

@@ -1,0 +1,118 @@
+"""The one row of the proxy config. Its fields are those of `shared.snapshot.ProxyConfig`.
+
+The ranges stand here once: the API checks them and the schema shows them. `None` as a row means
+"defaults", so that an empty database works.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Final
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from shared.snapshot import ProxyConfig as Defaults
+from shared.snapshot import Strategy
+
+ROW: Final = 1
+_DEFAULTS: Final = Defaults()
+
+STRATEGIES: Final = (
+    (Strategy.LEAST_ACTIVE.value, "fewest active requests over weight"),
+    (Strategy.LOWEST_LATENCY.value, "shortest round trip"),
+)
+
+
+def validate_finite(value: float) -> None:
+    """Refuse NaN and the infinities, which pass every comparison with a range."""
+    if not math.isfinite(value):
+        msg = "Give a finite number."
+        raise ValidationError(msg)
+
+
+def _seconds(
+    default: float, minimum: float, maximum: float, help_text: str
+) -> models.FloatField[float, float]:
+    ranges = [validate_finite, MinValueValidator(minimum), MaxValueValidator(maximum)]
+    return models.FloatField(default=default, validators=ranges, help_text=help_text)
+
+
+def _count(default: int, help_text: str) -> models.PositiveSmallIntegerField[int, int]:
+    ranges = [MinValueValidator(1), MaxValueValidator(20)]
+    return models.PositiveSmallIntegerField(default=default, validators=ranges, help_text=help_text)
+
+
+class ProxyConfig(models.Model):
+    """What operators may tune while everything runs."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=ROW, editable=False)
+    strategy = models.CharField(
+        max_length=32,
+        choices=STRATEGIES,
+        default=_DEFAULTS.strategy.value,
+        help_text="How a node is chosen among those that have the model.",
+    )
+    health_interval_s = _seconds(
+        _DEFAULTS.health_interval_s, 0.5, 3_600, "Between two health sweeps over all nodes."
+    )
+    health_path = models.CharField(
+        max_length=128,
+        default=_DEFAULTS.health_path,
+        validators=[RegexValidator(r"\A(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+\Z", "Give a plain path.")],
+        help_text="Asked by the sweep. A node that answers 404 there is asked /api/version.",
+    )
+    model_refresh_interval_s = _seconds(
+        _DEFAULTS.model_refresh_interval_s,
+        0.5,
+        86_400,
+        "Between two looks at which models a node has on disk and in memory.",
+    )
+    probe_timeout_s = _seconds(
+        _DEFAULTS.probe_timeout_s, 0.05, 60, "How long one probe of a node may take."
+    )
+    probe_interval_s = _seconds(
+        _DEFAULTS.probe_interval_s,
+        0.05,
+        300,
+        "How often a data plane probes a node in standby, or one that keeps a request waiting.",
+    )
+    fall = _count(_DEFAULTS.fall, "Failed probes in a row until a node counts as down.")
+    rise = _count(_DEFAULTS.rise, "Good probes in a row until it is back.")
+    connect_timeout_s = _seconds(
+        _DEFAULTS.connect_timeout_s, 0.05, 60, "How long a data plane waits for a connection."
+    )
+    max_attempts = _count(
+        _DEFAULTS.max_attempts, "Different nodes tried for one request before its first byte."
+    )
+    stream_idle_timeout_s = _seconds(
+        _DEFAULTS.stream_idle_timeout_s,
+        0,
+        86_400,
+        "Silence within a begun answer until it is given up; 0 waits for ever.",
+    )
+    client_stall_timeout_s = _seconds(
+        _DEFAULTS.client_stall_timeout_s,
+        0.1,
+        86_400,
+        "How long a client may leave bytes unread before its request is cancelled.",
+    )
+    revision = models.PositiveBigIntegerField(
+        default=0,
+        editable=False,
+        help_text="Edits so far. Send it back (or as If-Match) to refuse an edit of older data.",
+    )
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        """One row, kept by the database."""
+
+        verbose_name = "proxy config"
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(id=ROW), name="proxy_config_one_row"),
+        ]
+
+    def __str__(self) -> str:
+        """Name it."""
+        return "proxy config"

@@ -1,0 +1,19 @@
+"""Publishing as Celery sees it: woken by name after a commit, and on the schedule."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from control_plane.publishing import services
+
+
+@shared_task(name="publishing.publish", ignore_result=True)
+def publish() -> str:
+    """Publish the present state. Cheap when somebody already has: a burst of changes is one write."""
+    return services.publish()
+
+
+@shared_task(name="publishing.reconcile", ignore_result=True)
+def reconcile() -> str | None:
+    """Repair the published state when it is missing, old, foreign, forged or ahead."""
+    return services.reconcile()
