@@ -41,12 +41,17 @@ class ControlApi:
         answer = self._client.post(
             "/api/account/login", json={"username": "root", "password": self._password}
         )
-        assert answer.status_code == 200, f"login: {answer.status_code} {answer.text}"  # noqa: PLR2004
+        assert answer.status_code == 200, f"login: {answer.status_code} {answer.text}"
         self._token = answer.json()["access"]
 
     def call(
-        self, method: str, path: str, body: object = None, *, expect: Collection[int] = (200, 201, 204)
-    ) -> Any:  # noqa: ANN401 - JSON
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        expect: Collection[int] = (200, 201, 204),
+    ) -> Any:
         """One request that must succeed, and its JSON."""
         answer = self.ask(method, path, body)
         assert answer.status_code in expect, (
@@ -94,7 +99,7 @@ class ControlApi:
         key: dict[str, Any] = self.call("PATCH", f"/api/account/keys/{key_id}", fields)
         return key
 
-    def keys(self) -> list[dict[str, Any]]:
+    def inference_keys(self) -> list[dict[str, Any]]:
         """Every inference key."""
         found: list[dict[str, Any]] = self.call("GET", "/api/account/keys?limit=200")["results"]
         return found

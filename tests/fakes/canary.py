@@ -115,7 +115,7 @@ class Canary:
             fault = f"{type(error).__name__}: {error}"
         self.asked.append(Asked(started_at, time.monotonic() - started_at, fault))
 
-    async def _fault(self, session: aiohttp.ClientSession, url: str, is_stream: bool) -> str:  # noqa: FBT001 - private
+    async def _fault(self, session: aiohttp.ClientSession, url: str, is_stream: bool) -> str:
         body = {
             "model": self._model,
             "messages": [{"role": "user", "content": PROMPT}],
@@ -123,7 +123,7 @@ class Canary:
         }
         async with session.post(url, json=body) as response:
             text = await response.text()
-        if response.status != 200:  # noqa: PLR2004 - HTTP
+        if response.status != 200:
             return f"{response.status} {text[:300]}"
         last = json.loads(text.strip().rpartition("\n")[2])
         return "" if last.get("done") is True else f"not done: {text[-300:]}"

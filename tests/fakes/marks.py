@@ -4,5 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-on_both_databases = pytest.mark.parametrize("started_stack", ["sqlite", "postgresql"], indirect=True)
+on_both_databases = pytest.mark.parametrize(
+    "started_stack", ["sqlite", "postgresql"], indirect=True
+)
 on_postgresql = pytest.mark.parametrize("started_stack", ["postgresql"], indirect=True)

