@@ -1,0 +1,276 @@
+"""What a client asks for: its path and body become an Ask, or an error in the words of the route.
+
+The body is opened at its top level only; what the values hold passes through byte for byte (key
+order, large integers and spelling of numbers included). But it is always put together anew, and a
+node never sees the client's own bytes: Go matches keys without regard to case and lets the last
+one win, so `{"model":"allowed","MODEL":"forbidden"}` would run what was never checked. Hence:
+
+  - keys that are equal when case is folded (the long s and the Kelvin sign included) are refused;
+  - a known key in another spelling is written in its own;
+  - what is sent on holds exactly one `model`, the one that was judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from data_plane.protocol.routes import Framing, Route
+from shared.codes import SENTENCES, ErrorCode
+from shared.model_names import InvalidModelNameError, Source, canonical_name, split_source
+
+MAX_KEYS: Final = 256
+"""At the top level. The largest dialect knows some thirty."""
+
+WHOLE_CHECK_BYTES: Final = 256 * 1024
+"""Up to this size the values are decoded and thrown away, to refuse numbers that no node can hold.
+Above it a body made for the purpose would block the loop for more than some milliseconds, and the
+grammar has to do: such numbers pass through us untouched, and are the node's to refuse."""
+
+MAX_SCALAR_BYTES: Final = 4_096
+"""Of a value that is opened here. The longest sensible one is a model's name."""
+
+_UTF8_STEP_BYTES: Final = 1024 * 1024
+
+# Keys that decide about placement, permission or policy, now or in a later release. Unknown keys
+# keep their spelling.
+KNOWN_KEYS: Final = frozenset({
+    "model", "name", "stream", "keep_alive", "prompt", "messages", "options", "input", "suffix",
+    "system", "template", "context", "raw", "format", "images", "think", "tools", "truncate",
+    "shift", "logprobs", "top_logprobs", "max_tokens", "stream_options", "dimensions", "verbose",
+    "instructions", "max_output_tokens", "reasoning", "tool_choice", "_debug_render_only",
+})  # fmt: skip
+
+
+class Form(StrEnum):
+    """What an ask to a native route is for."""
+
+    RUN = "run"
+    LOAD = "load"
+    """Without a prompt: load the model and answer when it is there, with one object."""
+
+    UNLOAD = "unload"
+    """Without a prompt and with `keep_alive` zero: let go of the model, with one object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A request that makes sense."""
+
+    route: Route
+    model: str
+    """As the client spelled it; the answer repeats this spelling."""
+
+    canonical: str
+    """What to look up and to permit. A name that asks for the cloud keeps its suffix, since it is
+    another model than the local one of that name."""
+
+    source: Source
+    streaming: bool
+    form: Form
+    body: bytes
+    """What to send on."""
+
+
+class BadRequestError(Exception):
+    """The client's mistake, with the status and the sentence that it is told."""
+
+    def __init__(self, status: int, code: ErrorCode, detail: str = "") -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail or SENTENCES[code]
+
+
+class _Key:
+    """One key of the document. Two are never equal, so that a decoded dict keeps twins apart."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _keep_key(_type: type, text: Any) -> _Key:
+    return _Key(text)
+
+
+_top_level: Final = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_keep_key)
+_anything: Final = msgspec.json.Decoder()
+_encode: Final = msgspec.json.Encoder().encode
+
+_KINDS: Final[dict[int, str]] = {
+    **dict.fromkeys(b"-0123456789", "number"),
+    ord('"'): "string",
+    ord("["): "array",
+    ord("{"): "object",
+    ord("t"): "bool",
+    ord("f"): "bool",
+    ord("n"): "null",
+}
+"""What a JSON value is, by its first byte."""
+
+
+def parse(route: Route, body: bytes, *, max_body_bytes: int) -> Ask:
+    """Read the body of a route that has a model in it; raises BadRequestError."""
+    if len(body) > max_body_bytes:
+        raise BadRequestError(413, ErrorCode.PAYLOAD_TOO_LARGE)
+    if not body or body.isspace():
+        detail = "missing request body" if route.path.startswith("/api/") else "EOF"
+        raise BadRequestError(400, ErrorCode.INVALID_REQUEST, detail)
+    members = _folded(_members(body))
+    model = _model(route, members)
+    streaming = _streaming(route, members)
+    canonical, source = _judged(model)
+    return Ask(
+        route=route,
+        model=model,
+        canonical=canonical,
+        source=source,
+        streaming=streaming,
+        form=_form(route, members),
+        body=_rebuilt(route, members, model),
+    )
+
+
+def _members(body: bytes) -> list[tuple[str, msgspec.Raw]]:
+    """The members of the document in their order, twins included."""
+    try:
+        _check_utf8(body)
+        members = _top_level.decode(body)
+        if len(body) <= WHOLE_CHECK_BYTES:
+            _anything.decode(body)
+    except msgspec.ValidationError:
+        raise BadRequestError(400, _kind_of_mistake(body)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequestError(400, ErrorCode.INVALID_JSON) from None
+    if len(members) > MAX_KEYS:
+        raise BadRequestError(400, ErrorCode.INVALID_REQUEST)
+    return [(key.text, raw) for key, raw in members.items()]
+
+
+def _kind_of_mistake(body: bytes) -> ErrorCode:
+    """An object with a number out of range is no good JSON; another value is no good request."""
+    is_object = body.lstrip(b" \t\r\n").startswith(b"{")
+    return ErrorCode.INVALID_JSON if is_object else ErrorCode.INVALID_REQUEST
+
+
+def _check_utf8(body: bytes) -> None:
+    """Refuse what is no UTF-8: msgspec does not see it in strings that nobody asked for."""
+    if body.isascii():
+        return
+    view = memoryview(body)
+    start = 0
+    while start < len(body):
+        end = min(start + _UTF8_STEP_BYTES, len(body))
+        # A step must not end within a character: back to before its first byte.
+        while end < len(body) and end > start and body[end] & 0xC0 == 0x80:  # noqa: PLR2004 - see above
+            end -= 1
+        str(view[start:end], "utf-8")
+        start = end
+
+
+def _folded(pairs: list[tuple[str, msgspec.Raw]]) -> dict[str, msgspec.Raw]:
+    """By key, known keys in their own spelling; two that fold to the same are refused."""
+    members: dict[str, msgspec.Raw] = {}
+    seen: set[str] = set()
+    for text, raw in pairs:
+        folded = text.casefold()
+        if folded in seen:
+            raise BadRequestError(400, ErrorCode.DUPLICATE_KEY)
+        seen.add(folded)
+        members[folded if folded in KNOWN_KEYS else text] = raw
+    return members
+
+
+def _model(route: Route, members: dict[str, msgspec.Raw]) -> str:
+    for key in route.model_keys:
+        value = _scalar(route, members, key, "string", ErrorCode.INVALID_MODEL)
+        if isinstance(value, str) and value.strip(" "):
+            return value
+    if route.names_empty_model:
+        raise BadRequestError(404, ErrorCode.MODEL_NOT_FOUND, route.unknown_model(""))
+    raise BadRequestError(400, ErrorCode.INVALID_MODEL, "model is required")
+
+
+def _judged(model: str) -> tuple[str, Source]:
+    try:
+        base, source = split_source(model)
+        canonical = canonical_name(base)
+        return (canonical_name(model) if source is Source.CLOUD else canonical), source
+    except InvalidModelNameError as error:
+        both = "both" in str(error)
+        detail = str(error) if both else SENTENCES[ErrorCode.INVALID_MODEL]
+        raise BadRequestError(400, ErrorCode.INVALID_MODEL, detail) from None
+
+
+def _streaming(route: Route, members: dict[str, msgspec.Raw]) -> bool:
+    if route.framing is Framing.NONE:
+        return False
+    value = _scalar(route, members, "stream", "bool", ErrorCode.INVALID_REQUEST)
+    return route.streams_by_default if value is None else bool(value)
+
+
+def _form(route: Route, members: dict[str, msgspec.Raw]) -> Form:
+    match route.path:
+        case "/api/generate":
+            is_empty = _is_empty(members.get("prompt"), b'""')
+        case "/api/chat":
+            is_empty = _is_empty(members.get("messages"), b"[]")
+        case _:
+            is_empty = False
+    if not is_empty:
+        return Form.RUN
+    return Form.UNLOAD if _is_zero(members.get("keep_alive")) else Form.LOAD
+
+
+def _is_empty(raw: msgspec.Raw | None, empty: bytes) -> bool:
+    if raw is None:
+        return True
+    view = memoryview(raw)
+    # Only a short value can be an empty one; the white space within `[ ]` is of no interest.
+    return len(view) < 64 and b"".join(bytes(view).split()) in {b"null", empty}  # noqa: PLR2004 - see above
+
+
+def _is_zero(raw: msgspec.Raw | None) -> bool:
+    """Whether Go reads this `keep_alive` as no time at all: 0, 0.0, "0", "0s", "0h0m"."""
+    if raw is None or _kind(raw) not in {"number", "string"}:
+        return False
+    digits = {byte for byte in bytes(memoryview(raw)[:32]) if chr(byte).isdigit()}
+    return digits == {ord("0")}
+
+
+def _rebuilt(route: Route, members: dict[str, msgspec.Raw], model: str) -> bytes:
+    """The document again, with one `model` where the client named it first."""
+    document: dict[str, Any] = {}
+    for key, raw in members.items():
+        if key not in route.model_keys:
+            document[key] = raw
+        elif "model" not in document:
+            document["model"] = model
+    return _encode(document)
+
+
+def _scalar(
+    route: Route, members: dict[str, msgspec.Raw], key: str, wanted: str, code: ErrorCode
+) -> Any:
+    """The value of a member of a certain kind; None when it is absent or null, as Go has it."""
+    raw = members.get(key)
+    kind = "null" if raw is None else _kind(raw)
+    if raw is None or kind == "null":
+        return None
+    if kind != wanted:
+        # The sentence of Go's decoder.
+        field = f"{route.request_type}.{key}"
+        detail = f"json: cannot unmarshal {kind} into Go struct field {field} of type {wanted}"
+        raise BadRequestError(400, code, detail)
+    if len(memoryview(raw)) > MAX_SCALAR_BYTES:
+        raise BadRequestError(400, code)
+    return _anything.decode(raw)
+
+
+def _kind(raw: msgspec.Raw) -> str:
+    return _KINDS[memoryview(raw)[0]]

@@ -1,0 +1,114 @@
+"""What the scanners of streams share: watching lines go by without holding them up.
+
+The bytes are relayed as they come; a scanner only looks on. Most chunks are whole lines that say
+nothing about the end, and must cost next to nothing: such a chunk is searched for a few needles
+and forgotten. A needle is a hint and no proof, since a model may write anything: the line that
+holds it is parsed. Parts of a line are kept until the line is whole, up to `MAX_LINE_BYTES`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from data_plane.protocol.usage import Usage
+
+MAX_LINE_BYTES: Final = 8 * 1024 * 1024
+"""The Go client reads no longer line, so no working client would notice that we do not either.
+Beyond, the line is no longer kept but searched for `giant_end` as it passes."""
+
+
+class LineScanner:
+    """Watches one stream."""
+
+    __slots__ = ("_giant", "_last", "_rest", "done", "error", "usage")
+
+    needles: ClassVar[tuple[bytes, ...]] = ()
+    """A line without any of these is of no interest."""
+
+    giant_end: ClassVar[bytes] = b""
+    """What makes a line that is too long to keep pass for the last one; empty: nothing."""
+
+    def __init__(self) -> None:
+        self.done = False
+        """The record that ends a whole answer was seen."""
+
+        self.usage: Usage | None = None
+        self.error: str | None = None
+        """Text of an error record within the stream."""
+
+        self._rest = bytearray()
+        self._giant = False
+        self._last = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Look at the next bytes, cut wherever the network cut them."""
+        self._last = chunk
+        if self._rest or self._giant or not chunk.endswith(b"\n"):
+            self._feed_parts(chunk)
+            return
+        for needle in self.needles:
+            if needle in chunk:
+                self._read_lines(chunk)
+                return
+
+    def end(self) -> None:
+        """The stream is over: what is left without a line end counts as a line."""
+        if self._rest:
+            line = bytes(self._rest)
+            self._rest.clear()
+            self._read_lines(line)
+
+    @property
+    def separator(self) -> bytes:
+        """What to send before a record of our own, so that it does not grow onto a broken line."""
+        return b"\n" if self._rest or self._giant else b""
+
+    def read_line(self, line: bytes) -> None:
+        """Learn from one line that holds a needle."""
+        raise NotImplementedError
+
+    def _feed_parts(self, chunk: bytes) -> None:
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            self._read_lines(self._closed(chunk, end))
+            chunk = chunk[end:]
+        if self._giant:
+            self._pass_giant(chunk)
+        else:
+            self._rest += chunk
+            if len(self._rest) > MAX_LINE_BYTES:
+                self._giant = True
+                kept, self._rest = bytes(self._rest), bytearray()
+                self._pass_giant(kept)
+
+    def _closed(self, chunk: bytes, end: int) -> bytes:
+        """The whole lines of a chunk, the kept beginning of the first one put before it."""
+        if self._giant:
+            first = chunk.index(b"\n") + 1
+            self._pass_giant(chunk[:first])
+            self._giant = False
+            self._rest.clear()
+            return chunk[first:end]
+        if not self._rest:
+            return chunk[:end]
+        self._rest += chunk[:end] if end < len(chunk) else chunk
+        lines = bytes(self._rest)
+        self._rest.clear()
+        return lines
+
+    def _pass_giant(self, part: bytes) -> None:
+        """Search a part of a giant line; `_rest` holds as much as a needle may be cut at."""
+        if not self.giant_end:
+            return
+        window = bytes(self._rest) + part
+        if self.giant_end in window:
+            self.done = True
+        self._rest[:] = window[-len(self.giant_end) + 1 :]
+
+    def _read_lines(self, lines: bytes) -> None:
+        if not any(needle in lines for needle in self.needles):
+            return
+        for line in lines.split(b"\n"):
+            if any(needle in line for needle in self.needles):
+                self.read_line(line)

@@ -1,0 +1,342 @@
+"""Which endpoints there are, and what each one is.
+
+Rule 1: an endpoint that is not in this table does not exist. Nothing of a client's target ever
+reaches a node: a node is sent the canonical path that stands here.
+
+Rule 2: matching is exact, after two repairs that real clients need and Go's router would answer
+with a redirect that loses the body: `//` counts as `/`, and a slash at the end does not count.
+Dot segments, escapes (`%2f`) and `;params` are not repaired, so they find nothing.
+
+Rule 3: `/k/<key>/...` in front of any path is a credential, for clients that can set an address
+but no header. It is split off here and shown nowhere else, see `redacted`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import unquote
+
+from shared.codes import SENTENCES, ErrorCode
+from shared.model_names import InvalidModelNameError, ModelName, split_source
+
+
+class Dialect(StrEnum):
+    """The family of shapes in which a client talks."""
+
+    NATIVE = "native"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class Framing(StrEnum):
+    """How the records of a streamed answer are told apart."""
+
+    NONE = "none"
+    NDJSON = "ndjson"
+    SSE_OPENAI = "sse-openai"
+    SSE_RESPONSES = "sse-responses"
+    SSE_ANTHROPIC = "sse-anthropic"
+
+
+class Action(StrEnum):
+    """What the proxy does with a request."""
+
+    ROOT = "root"
+    VERSION = "version"
+    TAGS = "tags"
+    PS = "ps"
+    MODELS = "models"
+    MODEL = "model"
+    SHOW = "show"
+    INFER = "infer"
+    MANAGE = "manage"
+    """Changes nodes. Answered 501: sending it to one node of many would let them drift apart."""
+
+    OPTIONS = "options"
+
+
+class Access(StrEnum):
+    """Who may call a route where credentials are asked for."""
+
+    ANYONE = "anyone"
+    """Load balancers and the CLI knock at `/` without a credential; it says nothing."""
+
+    INFERENCE = "inference"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One endpoint."""
+
+    method: str
+    path: str
+    """Canonical: this is what a node is sent."""
+
+    dialect: Dialect
+    action: Action
+    access: Access = Access.INFERENCE
+    framing: Framing = Framing.NONE
+    """Of the streamed answer; NONE: the route never streams and ignores `stream`."""
+
+    streams_by_default: bool = False
+    replayable: bool = False
+    """It costs compute and nothing else, so another node may be tried before the first byte."""
+
+    model_keys: tuple[str, ...] = ()
+    """Body keys that may name the model; the first that is not empty counts."""
+
+    request_type: str = ""
+    """Ollama's name for the body, spoken in its type errors."""
+
+    names_empty_model: bool = False
+    """A missing model is "not found" (404) here, elsewhere it is "required" (400)."""
+
+    same_digest_only: bool = False
+    """Vectors of two versions of a model do not compare, so a drifted copy may not help out."""
+
+    def unknown_model(self, text: str) -> str:
+        """The sentence that Ollama speaks on this route (with 404) when no such model is there."""
+        if self.same_digest_only:
+            return f'model "{text}" not found, try pulling it first'
+        if self.action is Action.SHOW:
+            text = _display(text)
+        return f"model '{text}' not found"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A route found, and what the target said besides."""
+
+    route: Route
+    allow: str
+    """Methods of this path, for an Allow header."""
+
+    key: str | None = None
+    """Credential of a `/k/<key>/` prefix, not yet judged."""
+
+    name: str = ""
+    """Decoded rest of `/v1/models/<name>`."""
+
+
+class NoRouteError(Exception):
+    """No such path: 404, text/plain, as Ollama's router answers it."""
+
+    status: Final = 404
+    text: Final = SENTENCES[ErrorCode.ROUTE_NOT_FOUND]
+
+
+class WrongMethodError(Exception):
+    """The path is there, not for this method: 405, text/plain, with an Allow header."""
+
+    status: Final = 405
+    text: Final = SENTENCES[ErrorCode.METHOD_NOT_ALLOWED]
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(allow)
+        self.allow = allow
+
+
+def _infer(path: str, dialect: Dialect, request_type: str, framing: Framing, **more: bool) -> Route:
+    return Route(
+        method="POST",
+        path=path,
+        dialect=dialect,
+        action=Action.INFER,
+        framing=framing,
+        streams_by_default=framing is Framing.NDJSON,
+        replayable=True,
+        model_keys=("model",),
+        request_type=request_type,
+        names_empty_model=more.get("names_empty_model", False),
+        same_digest_only=framing is Framing.NONE,
+    )
+
+
+def _read(path: str, action: Action, dialect: Dialect = Dialect.NATIVE) -> Route:
+    return Route(method="GET", path=path, dialect=dialect, action=action)
+
+
+def _manage(method: str, path: str, dialect: Dialect = Dialect.NATIVE) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        dialect=dialect,
+        action=Action.MANAGE,
+        access=Access.OPERATOR,
+    )
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/",
+        dialect=Dialect.NATIVE,
+        action=Action.ROOT,
+        access=Access.ANYONE,
+    ),
+    _read("/api/version", Action.VERSION),
+    _read("/api/tags", Action.TAGS),
+    _read("/api/ps", Action.PS),
+    _read("/v1/models", Action.MODELS, Dialect.OPENAI),
+    Route(
+        method="POST",
+        path="/api/show",
+        dialect=Dialect.NATIVE,
+        action=Action.SHOW,
+        replayable=True,
+        model_keys=("model", "name"),
+        request_type="ShowRequest",
+    ),
+    _infer(
+        "/api/generate",
+        Dialect.NATIVE,
+        "GenerateRequest",
+        Framing.NDJSON,
+        names_empty_model=True,
+    ),
+    _infer("/api/chat", Dialect.NATIVE, "ChatRequest", Framing.NDJSON),
+    _infer("/api/embed", Dialect.NATIVE, "EmbedRequest", Framing.NONE, names_empty_model=True),
+    _infer("/api/embeddings", Dialect.NATIVE, "EmbeddingRequest", Framing.NONE),
+    _infer("/v1/chat/completions", Dialect.OPENAI, "ChatCompletionRequest", Framing.SSE_OPENAI),
+    _infer(
+        "/v1/completions",
+        Dialect.OPENAI,
+        "CompletionRequest",
+        Framing.SSE_OPENAI,
+        names_empty_model=True,
+    ),
+    _infer("/v1/embeddings", Dialect.OPENAI, "EmbedRequest", Framing.NONE, names_empty_model=True),
+    _infer("/v1/responses", Dialect.OPENAI, "ResponsesRequest", Framing.SSE_RESPONSES),
+    _infer("/v1/messages", Dialect.ANTHROPIC, "MessagesRequest", Framing.SSE_ANTHROPIC),
+    _manage("GET", "/api/status"),
+    _manage("POST", "/api/pull"),
+    _manage("POST", "/api/push"),
+    _manage("POST", "/api/create"),
+    _manage("POST", "/api/copy"),
+    _manage("DELETE", "/api/delete"),
+    _manage("POST", "/api/me"),
+    _manage("POST", "/api/signout"),
+    _manage("POST", "/api/experimental/web_search"),
+    _manage("POST", "/api/experimental/web_fetch"),
+    _manage("GET", "/api/experimental/model-recommendations"),
+    _manage("POST", "/v1/audio/transcriptions", Dialect.OPENAI),
+)
+
+# Paths that end in something of the client's. What comes after is one segment, except for a
+# model's name, which may hold slashes ("hf.co/org/model") and come escaped.
+_BLOBS: Final = "/api/blobs/"
+_USER_KEYS: Final = "/api/user/keys/"
+_MODELS: Final = "/v1/models/"
+OPEN_ENDED: Final = (
+    Route(method="GET", path=_MODELS, dialect=Dialect.OPENAI, action=Action.MODEL),
+    _manage("HEAD", _BLOBS),
+    _manage("POST", _BLOBS),
+    _manage("DELETE", _USER_KEYS),
+)
+
+KEY_PREFIX: Final = "/k/"
+_SLASHES: Final = re.compile("/{2,}")
+
+
+def _with_options(routes: tuple[Route, ...]) -> dict[str, dict[str, Match]]:
+    """By path and method; a GET route answers HEAD too, and every path answers OPTIONS."""
+    by_path: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        methods = by_path.setdefault(route.path, {})
+        methods[route.method] = route
+        if route.method == "GET":
+            methods["HEAD"] = route
+    table = {}
+    for path, methods in by_path.items():
+        first = next(iter(methods.values()))
+        methods["OPTIONS"] = Route(
+            method="OPTIONS",
+            path=path,
+            dialect=first.dialect,
+            action=Action.OPTIONS,
+            access=Access.ANYONE,
+        )
+        allow = ", ".join(methods)
+        table[path] = {method: Match(route, allow) for method, route in methods.items()}
+    return table
+
+
+_EXACT: Final = _with_options(ROUTES)
+_PREFIXES: Final = _with_options(OPEN_ENDED)
+
+
+def lookup(method: str, target: str) -> Match:
+    """Find the route of a raw request target; raises NoRouteError or WrongMethodError."""
+    path, key = _split_key(_repaired(target))
+    methods = _EXACT.get(path)
+    if methods is not None:
+        match = _choose(methods, method)
+        return match if key is None else Match(match.route, match.allow, key)
+    return _open_ended(method, path, key)
+
+
+def dialect_of(target: str) -> Dialect:
+    """The dialect to answer in when there is no route to ask."""
+    path, _ = _split_key(_repaired(target))
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        return Dialect.ANTHROPIC
+    return Dialect.OPENAI if path.startswith("/v1/") else Dialect.NATIVE
+
+
+def redacted(target: str) -> str:
+    """The path for a log line: without the query, and with the key of a prefix blotted out."""
+    path, key = _split_key(_repaired(target))
+    return path if key is None else f"{KEY_PREFIX}***{path}"
+
+
+def _repaired(target: str) -> str:
+    path = target.partition("?")[0].partition("#")[0]
+    if "//" in path:
+        path = _SLASHES.sub("/", path)
+    if path.endswith("/") and len(path) > 1:
+        path = path[:-1]
+    return path
+
+
+def _split_key(path: str) -> tuple[str, str | None]:
+    if not path.startswith(KEY_PREFIX):
+        return path, None
+    key, _, rest = path[len(KEY_PREFIX) :].partition("/")
+    return "/" + rest, key
+
+
+def _choose(methods: dict[str, Match], method: str) -> Match:
+    try:
+        return methods[method]
+    except KeyError:
+        raise WrongMethodError(next(iter(methods.values())).allow) from None
+
+
+def _open_ended(method: str, path: str, key: str | None) -> Match:
+    for prefix, methods in _PREFIXES.items():
+        rest = path[len(prefix) :]
+        if not path.startswith(prefix) or not rest:
+            continue
+        if prefix != _MODELS and "/" in rest:
+            break
+        match = _choose(methods, method)
+        return Match(match.route, match.allow, key, _unescaped(rest) if prefix == _MODELS else "")
+    raise NoRouteError
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise NoRouteError from None
+
+
+def _display(text: str) -> str:
+    try:
+        return ModelName.parse(split_source(text)[0]).display
+    except InvalidModelNameError:
+        return text

@@ -1,0 +1,149 @@
+"""The end of a streamed answer of the compatible families: server-sent events.
+
+Each event carries its JSON on one `data:` line and names its type inside, so lines suffice and
+`event:` lines need no reading. OpenAI's chat ends with the literal `[DONE]`, the others with an
+event of a certain type.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from data_plane.protocol.lines import LineScanner
+from data_plane.protocol.usage import Tokens, Usage, error_text
+
+_DATA: Final = b"data:"
+
+
+class _Completion(msgspec.Struct):
+    usage: Tokens | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Message(msgspec.Struct):
+    usage: Tokens | None = None
+
+
+class _AnthropicEvent(msgspec.Struct):
+    type: str = ""
+    message: _Message | None = None
+    usage: Tokens | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Response(msgspec.Struct):
+    usage: Tokens | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _ResponsesEvent(msgspec.Struct):
+    type: str = ""
+    response: _Response | None = None
+    error: msgspec.Raw = msgspec.Raw()
+    message: str = ""
+
+
+_completion: Final = msgspec.json.Decoder(_Completion)
+_anthropic: Final = msgspec.json.Decoder(_AnthropicEvent)
+_responses: Final = msgspec.json.Decoder(_ResponsesEvent)
+
+
+class _EventScanner(LineScanner):
+    """Reads the `data:` lines."""
+
+    __slots__ = ()
+
+    @property
+    def separator(self) -> bytes:
+        """An empty line ends whatever was begun; clients skip one too many."""
+        if not self._last or (self._last.endswith(b"\n\n") and not self._rest):
+            return b""
+        return b"\n\n"
+
+    def read_line(self, line: bytes) -> None:
+        """Hand on the payload of a data line."""
+        if not line.startswith(_DATA):
+            return
+        try:
+            self.read_data(line[len(_DATA) :].strip())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+
+    def read_data(self, data: bytes) -> None:
+        """Learn from the payload of an event."""
+        raise NotImplementedError
+
+
+class OpenAIScanner(_EventScanner):
+    """Watches /v1/chat/completions and /v1/completions."""
+
+    __slots__ = ()
+
+    needles = (b"[DONE]", b'"usage"', b'"error"')
+
+    def read_data(self, data: bytes) -> None:
+        """The end is a literal; usage, if the client asked for it, comes in the event before."""
+        if data == b"[DONE]":
+            self.done = True
+            return
+        event = _completion.decode(data)
+        if event.usage is not None:
+            self.usage = event.usage.as_usage()
+        self.error = error_text(bytes(event.error)) or self.error
+
+
+class AnthropicScanner(_EventScanner):
+    """Watches /v1/messages."""
+
+    __slots__ = ()
+
+    needles = (b"message_st", b"message_delta", b'"error"')
+
+    def read_data(self, data: bytes) -> None:
+        """message_start estimates the input, message_delta tells the count, message_stop ends."""
+        event = _anthropic.decode(data)
+        match event.type:
+            case "message_stop":
+                self.done = True
+            case "message_start" if event.message is not None and event.message.usage is not None:
+                self.usage = event.message.usage.as_usage()
+            case "message_delta" if event.usage is not None:
+                self.usage = _updated(self.usage, event.usage.as_usage())
+            case "error":
+                self.error = error_text(bytes(event.error)) or "unknown error"
+
+
+class ResponsesScanner(_EventScanner):
+    """Watches /v1/responses."""
+
+    __slots__ = ()
+
+    needles = (
+        b"response.completed",
+        b"response.incomplete",
+        b"response.failed",
+        b'"error"',
+    )
+    giant_end = b'"type":"response.completed"'
+
+    def read_data(self, data: bytes) -> None:
+        """Completed and incomplete (a limit was reached) are whole answers; failed is an error."""
+        event = _responses.decode(data)
+        response = event.response or _Response()
+        match event.type:
+            case "response.completed" | "response.incomplete":
+                self.done = True
+                if response.usage is not None:
+                    self.usage = response.usage.as_usage()
+            case "response.failed":
+                self.error = error_text(bytes(response.error)) or "response failed"
+            case "error":
+                self.error = error_text(bytes(event.error)) or event.message or "unknown error"
+
+
+def _updated(before: Usage | None, now: Usage) -> Usage:
+    if before is None or now.prompt_tokens:
+        return now
+    return Usage(prompt_tokens=before.prompt_tokens, completion_tokens=now.completion_tokens)

@@ -1,0 +1,141 @@
+"""What an answer says of itself when it ends: is it whole, what did it cost, what went wrong.
+
+Every family tells the same facts under other names; here they get one name each. Durations arrive
+in nanoseconds and leave in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+MAX_COMPLETE_BYTES: Final = 32 * 1024 * 1024
+"""A larger whole answer (a huge batch of vectors) counts as complete without being looked into."""
+
+MAX_ERROR_CHARS: Final = 4_096
+"""Of a node's error text that is kept for the record."""
+
+_NANOSECONDS: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an answer cost, as far as the node said."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_s: float | None = None
+    load_s: float | None = None
+    prompt_eval_s: float | None = None
+    eval_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an answer that is not streamed ended."""
+
+    done: bool
+    usage: Usage | None = None
+    error: str | None = None
+
+
+class Tokens(msgspec.Struct):
+    """`usage` of the compatible families: OpenAI's names, then Anthropic's and Responses'."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def as_usage(self) -> Usage:
+        """The same under our names."""
+        prompt = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+        completion = (
+            self.output_tokens if self.completion_tokens is None else self.completion_tokens
+        )
+        return Usage(prompt_tokens=prompt, completion_tokens=completion)
+
+
+class Record(msgspec.Struct):
+    """The last record of a native answer: what of it concerns the proxy."""
+
+    done: bool | None = None
+    error: msgspec.Raw = msgspec.Raw()
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_eval_duration: int | None = None
+    eval_duration: int | None = None
+
+    def as_usage(self) -> Usage | None:
+        """What it cost; None when the record says nothing of it."""
+        if self.total_duration is None and self.prompt_eval_count is None:
+            return None
+        return Usage(
+            prompt_tokens=self.prompt_eval_count,
+            completion_tokens=self.eval_count,
+            total_s=_seconds(self.total_duration),
+            load_s=_seconds(self.load_duration),
+            prompt_eval_s=_seconds(self.prompt_eval_duration),
+            eval_s=_seconds(self.eval_duration),
+        )
+
+
+class _Whole(Record):
+    """A whole answer of any family."""
+
+    usage: Tokens | None = None
+
+
+class _ErrorObject(msgspec.Struct):
+    message: str
+
+
+_whole: Final = msgspec.json.Decoder(_Whole)
+_text: Final = msgspec.json.Decoder(str)
+_object: Final = msgspec.json.Decoder(_ErrorObject)
+
+
+def complete_json(body: bytes) -> Ending:
+    """Judge an answer that came in one piece.
+
+    A native answer with `"done": false` was given up by the node (its guard against repetition)
+    and is not whole, though its status and its JSON are fine.
+    """
+    if len(body) > MAX_COMPLETE_BYTES:
+        return Ending(done=True)
+    try:
+        whole = _whole.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Ending(done=_is_other_json(body))
+    error = error_text(bytes(whole.error))
+    usage = whole.usage.as_usage() if whole.usage is not None else whole.as_usage()
+    return Ending(whole.done is not False and error is None, usage, error)
+
+
+def error_text(raw: bytes) -> str | None:
+    """The text of an `error` member, which is a string or an object with a message."""
+    if not raw or raw == b"null":
+        return None
+    for read in (_text.decode, lambda data: _object.decode(data).message):
+        try:
+            return read(raw)[:MAX_ERROR_CHARS]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return raw[:MAX_ERROR_CHARS].decode("utf-8", "replace")
+
+
+def _is_other_json(body: bytes) -> bool:
+    """Whether it is sound JSON all the same, with members that are not what we know."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds * _NANOSECONDS

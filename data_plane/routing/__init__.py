@@ -1,0 +1,1 @@
+"""Meaning to decision. Pure: the time and the dice are arguments."""
