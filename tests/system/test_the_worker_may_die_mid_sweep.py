@@ -12,8 +12,8 @@ from shared import keys
 if TYPE_CHECKING:
     from fakes.stack import Stack
 
-NEXT_SWEEP_S = 15.0
-"""Start of a worker, what is left of the claim's lifetime, one interval."""
+NEXT_SWEEP_S = 25.0
+"""Start of a worker, what is left of the beat's lock (10 s) and the claim, one interval."""
 
 
 def test_the_next_sweep_runs_after_a_kill_in_the_middle_of_one(stack: Stack) -> None:
