@@ -1,0 +1,33 @@
+PYTHON ?= python3
+RUNTIME := $(PYTHON) deploy/local/bootstrap.py requirements.txt --
+DEV := $(PYTHON) deploy/local/bootstrap.py requirements-dev.txt --
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check fmt bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+run: ## install what is needed and serve (Ctrl-C stops)
+	@exec $(RUNTIME) -m deploy.local.supervisor
+
+demo: ## the same, with three simulated nodes and commands to try
+	@exec $(RUNTIME) -m deploy.local.demo
+
+test: ## install what the tests need, and run them all
+	@$(DEV) tests/run.py
+
+check: ## lint, types, import contracts, spelling
+	@$(DEV) deploy/local/check.py
+
+fmt: ## put the code into its one form
+	@$(DEV) deploy/local/check.py --fix
+
+bench: ## CPU time per request and per chunk, beside nginx
+	@$(DEV) tests/bench/run.py
+
+lock: ## resolve the dependencies anew
+	@$(DEV) deploy/local/lock.py
+
+clean: ## remove what was installed and generated, not the state in var/
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
