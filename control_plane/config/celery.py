@@ -14,6 +14,7 @@ from celery import Celery
 from celery.signals import setup_logging
 from django.conf import settings
 
+from control_plane.config.beat import BeatStep
 from shared import keys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "control_plane.config.settings")
@@ -35,10 +36,9 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_transport_options={
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
-        "socket_timeout": 30,
+        "socket_timeout": 5,
         "socket_connect_timeout": BROKER_TIMEOUT_S,
         "global_keyprefix": keys.PREFIX,
-        "max_retries": 0,
     },
     task_publish_retry=False,
     task_ignore_result=True,
@@ -67,6 +67,7 @@ app.conf.update(
         "flush-tokens": tick("accounts.flush_expired", 3_600.0),
     },
 )
+app.steps["worker"].add(BeatStep)
 app.autodiscover_tasks()
 
 

@@ -1,0 +1,266 @@
+"""`make run`: the whole system in the foreground.
+
+Starts in order (Valkey, preparation, then web, worker and data plane together), restarts what dies
+with back-off, drains on SIGINT or SIGTERM (a second one ends at once), and leaves no process behind
+however it ends itself. One thread, because the children's death signal follows the thread that
+started them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from deploy.local import banner, engine, ports
+from deploy.local.children import ROOT, Child
+from deploy.local.settings import Settings, make_data_dir, secrets_for_children
+from deploy.local.watchdog import SweepWatchdog
+from shared.environ import Bind, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+READY_DEADLINE_S = 60.0
+TICK_S = 0.25
+STOP_GRACE_S = 10.0
+ROTATE_EVERY_S = 60.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StartError(Exception):
+    """The system cannot be started. The text is fit to be shown as it is."""
+
+
+class Supervisor:
+    """Owns the children from the first to the last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.children: dict[str, Child] = {}
+        self.environment: dict[str, str] = {}
+        self.engine: engine.Engine | None = None
+        self.signals = 0
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+
+    def run(self, say_more: Callable[[Settings], str] | None = None) -> int:
+        """Start, serve, drain. The exit code."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop
+        try:
+            found = self._start()
+            if not self.signals:
+                banner.show(self.settings, found, say_more(self.settings) if say_more else "")
+                self._supervise()
+        finally:
+            self._stop()
+        return 0
+
+    def _on_signal(self, *_: object) -> None:
+        self.signals += 1
+
+    def _start(self) -> dict[str, Any]:
+        settings = self.settings
+        for name, bind in settings.binds.items():
+            ports.require_free(name, bind)
+        self.environment = {
+            **os.environ,
+            **secrets_for_children(os.environ, settings.data_dir),
+            "AIVONX_DATA_DIR": str(settings.data_dir),
+            "DATABASE_URL": settings.database_url,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+        if not settings.redis_url:
+            self._start_engine()
+        self._forbid_own_ports()
+        found = self._prepare()
+        python = sys.executable
+        self._add(
+            "web",
+            (python, "-m", "gunicorn", "--config", "deploy/local/gunicorn.conf.py",
+             "control_plane.config.wsgi:application"),
+        )  # fmt: skip
+        self._add(
+            "worker",
+            (python, "-m", "celery", "--app", "control_plane.config.celery", "worker",
+             "--pool", "threads", "--concurrency", "4", "--without-gossip", "--without-mingle",
+             "--loglevel", "INFO"),
+        )  # fmt: skip
+        self._add("data-plane", (python, "-m", "data_plane"))
+        self._wait_until("web", lambda: answers(settings.control_bind, "/readyz"))
+        self._wait_until("data-plane", lambda: answers(settings.metrics_bind, "/readyz"))
+        return found
+
+    def _start_engine(self) -> None:
+        prepared = engine.prepare(self.settings.data_dir / "valkey")
+        self.engine = prepared
+        self.environment["REDIS_URL"] = prepared.url
+        self._add("valkey", prepared.command)
+        self._wait_until("valkey", prepared.answers)
+
+    def _forbid_own_ports(self) -> None:
+        """A node must not be one of our own services."""
+        own = [bind.port for bind in self.settings.binds.values()]
+        if self.engine is not None:
+            own.append(self.engine.port)
+        given = self.environment.get("AIVONX_NODE_FORBIDDEN_PORTS", "")
+        listed = [part for part in given.split(",") if part.strip()]
+        self.environment["AIVONX_NODE_FORBIDDEN_PORTS"] = ",".join([*listed, *map(str, own)])
+
+    def _prepare(self) -> dict[str, Any]:
+        log_path = self.settings.data_dir / "logs" / "prepare.log"
+        with log_path.open("wb") as log:
+            done = subprocess.run(
+                (sys.executable, "-m", "deploy.local.prepare"),
+                cwd=ROOT,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                check=False,
+            )
+        if done.returncode:
+            said = log_path.read_text(errors="replace").strip().splitlines()
+            last = said[-1] if said else "it said nothing"
+            raise StartError(last if last.startswith("aivonx: ") else f"{last} (see {log_path})")
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    def _add(self, name: str, command: tuple[str, ...]) -> None:
+        log_path = self.settings.data_dir / "logs" / f"{name}.log"
+        child = Child(name, command, self.environment, log_path)
+        child.start()
+        self.children[name] = child
+
+    def _wait_until(self, name: str, is_ready: Callable[[], bool]) -> None:
+        child = self.children[name]
+        deadline = time.monotonic() + READY_DEADLINE_S
+        while not self.signals and not is_ready():
+            if not child.is_running or time.monotonic() > deadline:
+                raise StartError(
+                    f"{name} did not start; the end of {child.log_path}:\n{child.last_words()}"
+                )
+            self._pause(0.05)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until a signal or the end of a child."""
+        if self._selector.select(seconds):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 4_096)
+
+    def _supervise(self) -> None:
+        watchdog = SweepWatchdog(self.environment["REDIS_URL"])
+        rotate_at = time.monotonic() + ROTATE_EVERY_S
+        while not self.signals:
+            self._pause(TICK_S)
+            now = time.monotonic()
+            for child in self.children.values():
+                self._revive(child, now)
+            if now > rotate_at:
+                rotate_at = now + ROTATE_EVERY_S
+                for child in self.children.values():
+                    child.rotate_log()
+            if watchdog.is_overdue(now):
+                say("worker: no health sweep finished for too long; restarting it")
+                self.children["worker"].signal(signal.SIGKILL)
+
+    def _revive(self, child: Child, now: float) -> None:
+        if child.process is not None and not child.is_running:
+            code = child.exit_code
+            wait_s = child.schedule_restart(now)
+            say(f"{child.name} ended ({_manner(code)}); starting it again in {wait_s:g} s")
+        if child.process is None and now >= child.due_at:
+            child.start()
+
+    def _stop(self) -> None:
+        """Drain: the data plane first, so that no stream is cut; Valkey last."""
+        if self.signals:
+            say("stopping; running streams may finish (press Ctrl-C again to stop at once)")
+        self._end(("data-plane",), self.settings.drain_timeout_s + STOP_GRACE_S)
+        self._end(("web", "worker"), STOP_GRACE_S)
+        self._end(("valkey",), STOP_GRACE_S)
+
+    def _end(self, names: tuple[str, ...], grace_s: float) -> None:
+        ending = [self.children[name] for name in names if name in self.children]
+        asked = self.signals
+        for child in ending:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while any(child.is_running for child in ending):
+            if time.monotonic() > deadline or self.signals > max(asked, 1):
+                for child in ending:
+                    child.signal(signal.SIGKILL)
+                break
+            self._pause(0.05)
+        for child in ending:
+            child.wait(STOP_GRACE_S)
+
+
+def answers(bind: Bind, path: str) -> bool:
+    """Whether a GET there answers 200."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104 - compared
+    connection = http.client.HTTPConnection(host, bind.port, timeout=1)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", path, headers={"Host": "localhost"})
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    sys.stderr.write(f"aivonx: {line}\n")
+
+
+def _manner(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def lock_data_dir(data_dir: Path) -> int:
+    """Hold the data directory for this process; a second supervisor on it would ruin both."""
+    descriptor = os.open(data_dir / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode().strip()
+        raise SettingError(
+            "AIVONX_DATA_DIR", f"{data_dir} is in use by another make run (process {holder})"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def main(say_more: Callable[[Settings], str] | None = None) -> int:
+    """Run until signalled. `say_more` adds to the banner."""
+    os.umask(0o077)
+    try:
+        settings = Settings.read(os.environ)
+        make_data_dir(settings.data_dir)
+        lock_data_dir(settings.data_dir)
+        return Supervisor(settings).run(say_more)
+    except (SettingError, StartError, engine.EngineError) as error:
+        text = str(error)
+        sys.stderr.write(f"{text if text.startswith('aivonx: ') else f'aivonx: {text}'}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
