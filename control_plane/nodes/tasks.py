@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from control_plane.common.outages import postponed_by_outage
 from control_plane.nodes import sweeps
 from control_plane.nodes.models import Node
 from control_plane.nodes.services import node_check
 
 
 @shared_task(name="nodes.sweep_health", ignore_result=True)
+@postponed_by_outage
 def sweep_health() -> int | None:
     """Probe the nodes that are due."""
     return sweeps.sweep_health()
 
 
 @shared_task(name="nodes.refresh_models", ignore_result=True)
+@postponed_by_outage
 def refresh_models() -> int | None:
     """Look at the models of the nodes that are due."""
     return sweeps.refresh_models()
 
 
 @shared_task(name="nodes.check_node", ignore_result=True)
+@postponed_by_outage
 def check_node(node_id: str) -> str | None:
     """Probe one node at once: it was added or changed. Gone meanwhile: nothing to do."""
     node = Node.objects.filter(pk=node_id).first()

@@ -60,7 +60,7 @@ class Finding(StrEnum):
     AHEAD = "ahead"
 
 
-def publish(*, distrusted: bytes | None = None) -> Published:
+def snapshot_publish(*, distrusted: bytes | None = None) -> Published:
     """Publish the present state unless it, or something newer, is there already.
 
     `distrusted` are bytes that the reconciler has read and refused: these are replaced whatever
@@ -94,7 +94,7 @@ def publish(*, distrusted: bytes | None = None) -> Published:
     return Published.CONTENDED
 
 
-def reconcile() -> Finding | None:
+def snapshot_reconcile() -> Finding | None:
     """Compare what the data planes read with the database, and repair the first with the second.
 
     None when another run is at it: two that both find Redis ahead would begin two new epochs.
@@ -111,7 +111,7 @@ def _reconcile() -> Finding:
     _log.warning("snapshot_reconciled", finding=finding.value)
     if finding is Finding.AHEAD:
         epoch_renew()
-    publish(distrusted=sealed if finding is Finding.REFUSED else None)
+    snapshot_publish(distrusted=sealed if finding is Finding.REFUSED else None)
     return finding
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from control_plane.common.outages import postponed_by_outage
 from control_plane.publishing import services
 
 
 @shared_task(name="publishing.publish", ignore_result=True)
+@postponed_by_outage
 def publish() -> str:
     """Publish the present state. Cheap when somebody already has: a burst of changes is one write."""
-    return services.publish()
+    return services.snapshot_publish()
 
 
 @shared_task(name="publishing.reconcile", ignore_result=True)
+@postponed_by_outage
 def reconcile() -> str | None:
     """Repair the published state when it is missing, old, foreign, forged or ahead."""
-    return services.reconcile()
+    return services.snapshot_reconcile()
