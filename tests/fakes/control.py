@@ -1,8 +1,10 @@
 """`/__control`: how another process steers a fake node and reads what it saw.
 
-GET     counts, models in memory, and the recorded requests (bodies in base64)
+GET     counts, models in memory, and the recorded requests (bodies in base64); with `?brief=1`
+        without the requests, for callers that poll
 POST    {"faults": [{"kind": ...}], "clear_faults": true, "forget": true, "refuse_s": 2.0,
-         "add_models": [...], "remove_models": [...], "speed": {"load_s": 1.0}, "health_route": true}
+         "add_models": [...], "remove_models": [...], "speed": {"load_s": 1.0},
+         "health_route": true}
 A real node has no such route, so a proxy that forwards it is wrong.
 """
 
@@ -11,8 +13,8 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-
 from fakes.ollama_json import Json
+from fakes.ollama_node import Recorded
 
 if TYPE_CHECKING:
     from fakes.ollama import FakeOllama
@@ -26,7 +28,19 @@ async def control(fake: "FakeOllama", request: web.Request) -> web.Response:
     """Answer one control request."""
     if request.method == "POST":
         _steer(fake, await request.json())
-    return web.json_response(_seen(fake))
+    seen = _seen(fake)
+    if "brief" not in request.query:
+        seen["requests"] = [_recorded(one) for one in fake.requests]
+    return web.json_response(seen)
+
+
+def _recorded(seen: Recorded) -> Json:
+    return {
+        "method": seen.method,
+        "path": seen.path,
+        "headers": seen.headers,
+        "body": base64.b64encode(seen.body).decode(),
+    }
 
 
 def _seen(fake: "FakeOllama") -> Json:
@@ -40,15 +54,7 @@ def _seen(fake: "FakeOllama") -> Json:
         "loads": fake.node.scheduler.loads,
         "loaded": [entry["name"] for entry in fake.node.scheduler.listed()],
         "models": [model.name for model in fake.node.library.newest_first()],
-        "requests": [
-            {
-                "method": seen.method,
-                "path": seen.path,
-                "headers": seen.headers,
-                "body": base64.b64encode(seen.body).decode(),
-            }
-            for seen in fake.requests
-        ],
+        "paths": fake.node.paths,
     }
 
 
@@ -57,6 +63,7 @@ def _steer(fake: "FakeOllama", wish: dict[str, Any]) -> None:
         fake.clear_faults()
     if wish.get("forget"):
         fake.requests.clear()
+        fake.node.paths.clear()
     for fault in wish.get("faults", []):
         fake.fault(fault.pop("kind"), **fault)
     for name in wish.get("add_models", []):

@@ -46,26 +46,30 @@ class FaultKind(StrEnum):
     LONG_LINE = "long_line"  # one record of 10 MB
 
 
-BEFORE_HEAD: Final = frozenset({
-    FaultKind.SILENCE,
-    FaultKind.DELAY,
-    FaultKind.GARBAGE,
-    FaultKind.STATUS,
-    FaultKind.RUNNER_DIED,
-    FaultKind.BUSY,
-    FaultKind.MISSING,
-    FaultKind.REDIRECT,
-    FaultKind.LOAD_FAILS,
-})
-_MIDWAY: Final = frozenset({
-    FaultKind.RESET,
-    FaultKind.CLOSE,
-    FaultKind.STALL,
-    FaultKind.BAD_CHUNK,
-    FaultKind.ERROR_RECORD,
-    FaultKind.NO_DONE,
-    FaultKind.CUT_SHORT,
-})
+BEFORE_HEAD: Final = frozenset(
+    {
+        FaultKind.SILENCE,
+        FaultKind.DELAY,
+        FaultKind.GARBAGE,
+        FaultKind.STATUS,
+        FaultKind.RUNNER_DIED,
+        FaultKind.BUSY,
+        FaultKind.MISSING,
+        FaultKind.REDIRECT,
+        FaultKind.LOAD_FAILS,
+    }
+)
+_MIDWAY: Final = frozenset(
+    {
+        FaultKind.RESET,
+        FaultKind.CLOSE,
+        FaultKind.STALL,
+        FaultKind.BAD_CHUNK,
+        FaultKind.ERROR_RECORD,
+        FaultKind.NO_DONE,
+        FaultKind.CUT_SHORT,
+    }
+)
 _GO_BUFFER: Final = 2_048
 
 
@@ -135,7 +139,7 @@ def reset(request: web.Request) -> None:
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     # Closing the asyncio transport waits for its buffer; aborting does not.
-    transport.abort()  # type: ignore[attr-defined]  # every TCP transport has it
+    transport.abort()
 
 
 def close(request: web.Request) -> None:
@@ -147,7 +151,7 @@ def close(request: web.Request) -> None:
 def raw_write(request: web.Request, data: bytes) -> None:
     """Bytes past aiohttp's framing."""
     if request.transport is not None:
-        request.transport.write(data)  # type: ignore[attr-defined]  # every TCP transport has it
+        request.transport.write(data)
 
 
 class Writer:
@@ -197,7 +201,9 @@ class Writer:
         await self.write_past_fault(data)
 
     async def write_past_fault(self, data: bytes) -> None:
-        """One chunk, whatever the fault."""
+        """One chunk, whatever the fault; an answer to HEAD has a head only."""
+        if self._request.method == "HEAD":
+            return
         if self._raw:
             raw_write(self._request, data)
         elif self._answer is not None:
@@ -258,6 +264,7 @@ class Writer:
                 close(self._request)
             case FaultKind.STALL:
                 await self._faults.stall()
+                self._fault = None
                 return
             case FaultKind.ERROR_RECORD:
                 raise MidwayError(fault.text)

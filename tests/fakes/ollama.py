@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
-
 from fakes.control import CONTROL_PATH, control
 from fakes.faults import Fault, FaultKind, StreamEndError
 from fakes.ollama_models import FakeModel, Library, canonical
@@ -37,7 +36,7 @@ _KEEPALIVE_S = 86_400.0
 class FakeOllama:
     """One fake node, listening on a port that the kernel chose."""
 
-    def __init__(  # noqa: PLR0913 - each is one knob of a node, all but the models optional
+    def __init__(
         self,
         models: Iterable[str | FakeModel] = ("llama3.2:latest",),
         *,
@@ -153,7 +152,7 @@ class FakeOllama:
         """Inference requests whose client went away."""
         return self.node.count.cancelled
 
-    def fault(  # noqa: PLR0913 - the parts of a fault, all optional
+    def fault(
         self,
         kind: FaultKind | str,
         *,

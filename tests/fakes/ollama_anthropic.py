@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
-
 from fakes import ollama_mind as mind
 from fakes.faults import MidwayError
 from fakes.ollama_generate import (
@@ -75,7 +74,7 @@ def _native_tool(tool: Json) -> Json:
     return {"function": {"name": str(tool.get("name", "")), "parameters": schema}}
 
 
-def _answers_tool(message: Any) -> bool:  # noqa: ANN401 - client JSON
+def _answers_tool(message: Any) -> bool:
     content = message.get("content")
     parts = content if isinstance(content, list) else []
     return any(isinstance(part, dict) and part.get("type") == "tool_result" for part in parts)
@@ -119,7 +118,7 @@ class _Shape:
         except MidwayError:
             return await writer.finish_past_fault()
 
-    async def _send(self, kind: str, **members: Any) -> None:  # noqa: ANN401 - JSON
+    async def _send(self, kind: str, **members: Any) -> None:
         await self._call.writer.write(event({"type": kind, **members}, kind))
 
     async def _begin(self) -> None:

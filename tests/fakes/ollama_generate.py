@@ -144,7 +144,7 @@ def _planned(node: Node, ask: Ask) -> tuple[list[Piece], str]:
     return pieces, "stop"
 
 
-def _until_stop(tokens: tuple[str, ...], stops: Any) -> tuple[str, ...]:  # noqa: ANN401 - client JSON
+def _until_stop(tokens: tuple[str, ...], stops: Any) -> tuple[str, ...]:
     text = "".join(tokens)
     ends = [at for stop in stops or () if (at := text.find(stop)) >= 0]
     return mind.tokens_of(text[: min(ends)]) if ends else tokens
@@ -167,7 +167,7 @@ def logprobs_of(token: str, most: int) -> Json:
     return entry
 
 
-def keep_alive_of(value: Any) -> float | None:  # noqa: ANN401 - client JSON
+def keep_alive_of(value: Any) -> float | None:
     """Seconds, negative for ever; None leaves the runner as it is."""
     if value is None:
         return None
@@ -236,7 +236,7 @@ def logprobs_wanted(fields: Json) -> int | None:
     return most if fields.get("logprobs") else None
 
 
-def text_of(content: Any) -> str:  # noqa: ANN401 - client JSON
+def text_of(content: Any) -> str:
     """A message's content as text: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content

@@ -21,13 +21,15 @@ _KINDS: Mapping[type, str] = {
     dict: "object",
 }
 _WANTED: Mapping[str, type] = {"string": str, "bool": bool, "array": list, "object": dict}
-_ESCAPES = str.maketrans({
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-})
+_ESCAPES = str.maketrans(
+    {
+        "<": "\\u003c",
+        ">": "\\u003e",
+        "&": "\\u0026",
+        "\u2028": "\\u2028",
+        "\u2029": "\\u2029",
+    }
+)
 
 
 class BodyError(ValueError):
@@ -56,7 +58,7 @@ def _no_constant(text: str) -> None:
 _DECODER = json.JSONDecoder(object_pairs_hook=_last_wins, parse_constant=_no_constant)
 
 
-def first_value(body: bytes) -> Any:  # noqa: ANN401 - any JSON value may stand there
+def first_value(body: bytes) -> Any:
     """The first JSON value of a body, with Go's words for what is wrong."""
     text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
     try:

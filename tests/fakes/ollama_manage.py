@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 
 from aiohttp import web
-
 from fakes.faults import MidwayError
 from fakes.ollama_json import Json, local_stamp, record
 from fakes.ollama_models import REGISTRY_NAMES, TEMPLATE, FakeModel, display, made
@@ -105,7 +104,7 @@ def _shown(model: FakeModel, system: str) -> Json:
     return shown | ({"system": system} if system else {})
 
 
-async def _progress(call: Call, records: list[Json], streams: bool) -> web.StreamResponse:  # noqa: FBT001 - a field of the request
+async def _progress(call: Call, records: list[Json], streams: bool) -> web.StreamResponse:
     """Progress records with the pull time spread over them, or their last one only."""
     pause_s = call.node.speed.pull_s / max(len(records), 1)
     if not streams:
@@ -191,9 +190,7 @@ async def create(call: Call) -> web.StreamResponse:
     seed = f"{base.digest} {name} {sorted(fields)} {fields.get('system', '')}"
     digest = hashlib.sha256(seed.encode()).hexdigest()
     system = fields.get("system") or base.system
-    new = replace(
-        base, name=display(name), digest=digest, system=system, modified_at=time.time()
-    )
+    new = replace(base, name=display(name), digest=digest, system=system, modified_at=time.time())
     layer = f"using existing layer sha256:{base.digest}"
     steps = (layer, f"creating new layer sha256:{digest}", "writing manifest", "success")
     call.node.library.add(new)

@@ -74,31 +74,31 @@ def tool_call(tools: list[Any], prompt: str, index: int = 0) -> Json | None:
     return None
 
 
-def _is_function(tool: Any) -> bool:  # noqa: ANN401 - unchecked client JSON
+def _is_function(tool: Any) -> bool:
     return isinstance(tool, dict) and isinstance(tool.get("function"), dict)
 
 
-def structured(wanted: Any, prompt: str) -> tuple[str, ...]:  # noqa: ANN401 - "json" or a schema
+def structured(wanted: Any, prompt: str) -> tuple[str, ...]:
     """JSON text that satisfies `format`, as tokens."""
     value = {"answer": prompt[:40]} if wanted == "json" else sample(wanted, prompt)
     text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
     return tuple(text[start : start + 6] for start in range(0, len(text), 6))
 
 
-def sample(schema: Any, prompt: str, depth: int = 0) -> Any:  # noqa: ANN401 - JSON in, JSON out
+def sample(schema: Any, prompt: str, depth: int = 0) -> Any:
     """The smallest value that satisfies the usual parts of a JSON schema."""
     if not isinstance(schema, dict) or depth > _DEEPEST:
         return None
+    given = [schema[key] for key in ("const", "enum", "anyOf", "oneOf", "allOf") if key in schema]
     if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for choice in ("anyOf", "oneOf", "allOf"):
-        if schema.get(choice):
-            return sample(schema[choice][0], prompt, depth + 1)
+        return given[0]
+    if given:
+        return given[0][0] if "enum" in schema else sample(given[0][0], prompt, depth + 1)
     kind = schema.get("type", "object" if "properties" in schema else "string")
-    if isinstance(kind, list):
-        kind = kind[0]
+    return _of_kind(kind[0] if isinstance(kind, list) else kind, schema, prompt, depth)
+
+
+def _of_kind(kind: str, schema: Json, prompt: str, depth: int) -> Any:
     if kind == "object":
         properties = schema.get("properties") or {}
         return {name: sample(part, prompt, depth + 1) for name, part in properties.items()}
@@ -118,6 +118,8 @@ def vector(digest: str, text: str, length: int) -> list[float]:
     numbers = struct.unpack(f"<{length}i", raw[: 4 * length])
     norm = math.sqrt(sum(number * number for number in numbers)) or 1.0
     # Rounded through float32, as the node's own answers are.
-    return list(struct.unpack(f"<{length}f", struct.pack(f"<{length}f", *(
-        number / norm for number in numbers
-    ))))
+    return list(
+        struct.unpack(
+            f"<{length}f", struct.pack(f"<{length}f", *(number / norm for number in numbers))
+        )
+    )

@@ -120,7 +120,7 @@ def made(name: str | FakeModel) -> FakeModel:
 
 
 def _by_family(name: str) -> FakeModel:
-    base = name.split("/")[-1].split(":")[0].lower()
+    base = name.rsplit("/", maxsplit=1)[-1].split(":", maxsplit=1)[0].lower()
     if "embed" in base or base.startswith(("all-minilm", "bge")):
         return FakeModel(
             name,

@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
-
 from fakes import ollama_mind as mind
 from fakes.faults import MidwayError
 from fakes.ollama_generate import (
@@ -263,7 +262,7 @@ async def embeddings(call: Call) -> web.StreamResponse:
     return await call.json({"embedding": vectors[0] if vectors else []})
 
 
-def inputs_of(value: Any) -> list[str]:  # noqa: ANN401 - client JSON
+def inputs_of(value: Any) -> list[str]:
     """The texts to embed."""
     if value is None or value == "":
         return []

@@ -1,11 +1,11 @@
 """The state of one fake node, and one call to it as the handlers see it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aiohttp import web
-
 from fakes.faults import Faults, Writer
 from fakes.ollama_json import BodyError, Json, dump, read_object
 from fakes.ollama_models import FakeModel, Library, ModelNameError, canonical, display
@@ -84,6 +84,7 @@ class Node:
     faults: Faults = field(default_factory=Faults)
     count: Count = field(default_factory=Count)
     requests: list[Recorded] = field(default_factory=list)
+    paths: Counter[str] = field(default_factory=Counter)
     scheduler: Scheduler = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
-
 from fakes import ollama_mind as mind
 from fakes.faults import MidwayError
 from fakes.ollama_generate import (
@@ -71,7 +70,7 @@ def limits_of(fields: Json, most: str = "max_tokens") -> Json:
     return options
 
 
-def thinks(model: FakeModel, effort: Any) -> bool:  # noqa: ANN401 - client JSON
+def thinks(model: FakeModel, effort: Any) -> bool:
     """Compatible routes think wherever the model can, unless the effort is none."""
     return "thinking" in model.capabilities and effort != "none"
 
@@ -122,7 +121,7 @@ async def completions(call: Call) -> web.StreamResponse:
     return await _TextShape(call, ask, sent, fields).answer()
 
 
-def _form_of(wanted: Json | None) -> Any:  # noqa: ANN401 - "json" or a schema
+def _form_of(wanted: Json | None) -> Any:
     if not wanted or wanted.get("type") == "text":
         return None
     if wanted.get("type") == "json_schema":

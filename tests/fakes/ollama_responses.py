@@ -6,7 +6,6 @@ from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
-
 from fakes import ollama_mind as mind
 from fakes.faults import MidwayError
 from fakes.ollama_generate import (
@@ -73,7 +72,7 @@ def _native_tool(tool: Json) -> Json:
     return {"function": {"name": str(tool.get("name", "")), "parameters": parameters}}
 
 
-def _form_of(wanted: Any) -> Any:  # noqa: ANN401 - "json" or a schema
+def _form_of(wanted: Any) -> Any:
     if not isinstance(wanted, dict) or wanted.get("type") == "text":
         return None
     return wanted.get("schema") or "json"
@@ -124,7 +123,7 @@ class _Shape:
         except MidwayError:
             return await writer.finish_past_fault()
 
-    async def _send(self, kind: str, **members: Any) -> None:  # noqa: ANN401 - JSON
+    async def _send(self, kind: str, **members: Any) -> None:
         head = {"type": kind, "sequence_number": self._sequence}
         self._sequence += 1
         await self._call.writer.write(event(head | members, kind))

@@ -9,7 +9,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
-
 from fakes import ollama_anthropic as anthropic
 from fakes import ollama_manage as manage
 from fakes import ollama_native as native
@@ -68,11 +67,13 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/v1/responses": {"POST": responses.responses},
     "/v1/messages": {"POST": anthropic.messages},
 }
-INFERENCE: Final = frozenset({
-    *("/api/generate", "/api/chat", "/api/embed", "/api/embeddings"),
-    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings"),
-    *("/v1/responses", "/v1/messages"),
-})
+INFERENCE: Final = frozenset(
+    {
+        *("/api/generate", "/api/chat", "/api/embed", "/api/embeddings"),
+        *("/v1/chat/completions", "/v1/completions", "/v1/embeddings"),
+        *("/v1/responses", "/v1/messages"),
+    }
+)
 _OPENAI_TYPES: Final = {400: "invalid_request_error", 404: "not_found_error"}
 _ANTHROPIC_TYPES: Final = {
     400: "invalid_request_error",
@@ -85,8 +86,14 @@ _ANTHROPIC_TYPES: Final = {
 }
 _APP_SCHEMES: Final = ("app", "file", "tauri", "vscode-webview", "vscode-file")
 _LOCAL_NAMES: Final = ("localhost", ".localhost", ".local", ".internal")
-_RUNNER_DIED: Final = "llama runner process has terminated: exit status 2"
-_OUT_OF_MEMORY: Final = "llama-server process has terminated: cudaMalloc failed: out of memory"
+_ERRORS: Final[Mapping[FaultKind, tuple[int, str]]] = {
+    FaultKind.RUNNER_DIED: (500, "llama runner process has terminated: exit status 2"),
+    FaultKind.LOAD_FAILS: (
+        500,
+        "llama-server process has terminated: cudaMalloc failed: out of memory",
+    ),
+    FaultKind.BUSY: (503, BUSY_TEXT),
+}
 
 
 async def dispatch(node: Node, request: web.Request) -> web.StreamResponse:
@@ -116,7 +123,8 @@ def _record(node: Node, request: web.Request, body: bytes) -> None:
     headers = tuple(
         (key.decode("latin-1"), value.decode("latin-1")) for key, value in request.raw_headers
     )
-    number = len(node.requests) + 1
+    number = node.paths.total() + 1
+    node.paths[request.raw_path.split("?", 1)[0]] += 1
     node.requests.append(Recorded(request.method, request.raw_path, headers, body, number))
 
 
@@ -126,9 +134,9 @@ async def _routed(node: Node, request: web.Request, path: str, body: bytes) -> w
         return _plain(404, "404 page not found")
     handler = route.get(request.method)
     if handler is None:
-        answer = _plain(405, "405 method not allowed")
-        answer.headers["Allow"] = ", ".join(sorted(route))
-        return answer
+        refused = _plain(405, "405 method not allowed")
+        refused.headers["Allow"] = ", ".join(sorted(route))
+        return refused
     fault = node.faults.strike(path, lambda: _model_in(body))
     call = Call(node, request, path, body, Writer(request, fault, node.faults), tail)
     if path not in INFERENCE:
@@ -158,9 +166,7 @@ def _route_of(node: Node, path: str) -> tuple[Mapping[str, Handler] | None, str]
     return None, ""
 
 
-async def _answered(
-    call: Call, handler: Handler, fault: Fault | None
-) -> web.StreamResponse:
+async def _answered(call: Call, handler: Handler, fault: Fault | None) -> web.StreamResponse:
     try:
         if fault is not None:
             early = await _fault_before_head(call, fault)
@@ -193,6 +199,8 @@ async def _fault_before_head(call: Call, fault: Fault) -> web.StreamResponse | N
     if fault.kind not in BEFORE_HEAD:
         return None
     await asyncio.sleep(fault.seconds)
+    if fault.kind in _ERRORS:
+        raise AnswerError(*_ERRORS[fault.kind])
     match fault.kind:
         case FaultKind.SILENCE:
             await call.node.faults.stall()
@@ -202,18 +210,10 @@ async def _fault_before_head(call: Call, fault: Fault) -> web.StreamResponse | N
             raise StreamEndError
         case FaultKind.STATUS:
             raise AnswerError(fault.status, fault.text)
-        case FaultKind.RUNNER_DIED:
-            raise AnswerError(500, _RUNNER_DIED)
-        case FaultKind.LOAD_FAILS:
-            raise AnswerError(500, _OUT_OF_MEMORY)
-        case FaultKind.BUSY:
-            raise AnswerError(503, BUSY_TEXT)
         case FaultKind.MISSING:
             raise AnswerError(404, f"model '{_model_in(call.body, raw=True)}' not found")
         case FaultKind.REDIRECT:
             return web.Response(status=302, headers={"Location": fault.text})
-        case _:
-            return None
     return None
 
 

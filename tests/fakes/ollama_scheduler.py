@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from fakes.ollama_json import Json, local_stamp
 from fakes.ollama_models import FakeModel
@@ -166,9 +167,7 @@ class Scheduler:
         finally:
             self._leave(runner)
 
-    async def loaded(
-        self, model: FakeModel, options: Json, keep_alive_s: float | None
-    ) -> Runner:
+    async def loaded(self, model: FakeModel, options: Json, keep_alive_s: float | None) -> Runner:
         """A runner with this request counted on it."""
         asked = {key: options[key] for key in LOAD_OPTIONS if key in options}
         key = json.dumps(asked, sort_keys=True)
@@ -240,7 +239,7 @@ class Scheduler:
             if wish.granted.cancelled():
                 continue
             work = asyncio.create_task(self._grant(wish), name="fake-load")
-            wish.granted.add_done_callback(lambda _, work=work: work.cancel())
+            wish.granted.add_done_callback(partial(_cancel, work))
             await asyncio.wait({work})
 
     async def _grant(self, wish: _Wish) -> None:
@@ -259,9 +258,7 @@ class Scheduler:
             options=wish.options,
             context_length=wish.context_length,
             # An embedding-only model has one slot whatever is set.
-            free_slots=1
-            if wish.model.capabilities == ("embedding",)
-            else self.limits.num_parallel,
+            free_slots=1 if wish.model.capabilities == ("embedding",) else self.limits.num_parallel,
             keep_alive_s=self.limits.keep_alive_s if alive is None else alive,
         )
         self.loads += 1
@@ -281,6 +278,11 @@ class Scheduler:
                 continue
             self._changed.clear()
             await self._changed.wait()
+
+
+def _cancel(work: asyncio.Task[None], _: asyncio.Future[Runner]) -> None:
+    """The one who asked has left, or has been served already (then this does nothing)."""
+    work.cancel()
 
 
 def _eviction_rank(runner: Runner) -> tuple[bool, float]:

@@ -1,7 +1,7 @@
 """A fake node as a process of its own: one that can be killed, frozen and brought back.
 
-    with OllamaProcess(["llama3.2"], name="fast", tokens_per_s=50) as node:
-        node.freeze(); node.thaw(); node.kill(); node.start()   # the same port again
+with OllamaProcess(["llama3.2"], name="fast", tokens_per_s=50) as node:
+    node.freeze(); node.thaw(); node.kill(); node.start()   # the same port again
 """
 
 import base64
@@ -67,12 +67,14 @@ class OllamaProcess:
             elif value is not False:
                 command += [flag, str(value)]
         environment = os.environ | {"PYTHONPATH": str(_TESTS_DIR)}
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=environment
         )
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            message = f"the fake node did not start: exit status {self._process.wait()}"
+            status = self._process.wait()
+            self._ended()
+            message = f"the fake node did not start: exit status {status}"
             raise RuntimeError(message)
         self.url = str(json.loads(line)["ready"])
         host_and_port = self.url.split("//", 1)[1].split("/", 1)[0]
@@ -103,7 +105,11 @@ class OllamaProcess:
 
     def seen(self) -> dict[str, Any]:
         """Counts, models in memory and recorded requests."""
-        return self._control(None)
+        return self._control("", None)
+
+    def counts(self) -> dict[str, Any]:
+        """The same without the requests, for polling."""
+        return self._control("?brief=1", None)
 
     def requests(self) -> list[Recorded]:
         """The recorded requests."""
@@ -118,11 +124,11 @@ class OllamaProcess:
             for number, entry in enumerate(self.seen()["requests"], 1)
         ]
 
-    def steer(self, **wish: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    def steer(self, **wish: Any) -> dict[str, Any]:
         """Change the running node; `control.py` lists the wishes."""
-        return self._control(wish)
+        return self._control("?brief=1", wish)
 
-    def fault(self, kind: str, **parts: Any) -> None:  # noqa: ANN401 - JSON
+    def fault(self, kind: str, **parts: Any) -> None:
         """Put a fault on the node."""
         self.steer(faults=[{"kind": kind, **parts}])
 
@@ -130,10 +136,10 @@ class OllamaProcess:
         """Healthy again."""
         self.steer(clear_faults=True)
 
-    def _control(self, wish: dict[str, Any] | None) -> dict[str, Any]:
+    def _control(self, query: str, wish: dict[str, Any] | None) -> dict[str, Any]:
         root = self.url.split("//", 1)[1].split("/", 1)[0]
         data = None if wish is None else json.dumps(wish).encode()
-        request = urllib.request.Request(f"http://{root}/__control", data=data)  # noqa: S310 - our own
+        request = urllib.request.Request(f"http://{root}/__control{query}", data=data)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=_CONTROL_TIMEOUT_S) as answer:
             seen: dict[str, Any] = json.load(answer)
