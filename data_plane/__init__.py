@@ -1,1 +1,1 @@
-"""The data plane: serves inference from memory. It imports `shared` and nothing of the control plane."""
+"""The data plane: serves inference from memory. Knows `shared`, not the control plane."""

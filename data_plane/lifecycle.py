@@ -1,0 +1,80 @@
+"""The life of the process: starting, ready, draining, closing. And the tasks it keeps.
+
+Nothing else calls `asyncio.create_task`: a task that nobody holds may vanish in the middle of its
+work, and one that nobody names cannot be found in a dump.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class Phase(StrEnum):
+    """Where the process stands. It only moves forward."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    """Still answers whatever reaches it, each answer with `Connection: close`."""
+
+    CLOSING = "closing"
+    """The drain deadline has passed: what still arrives is refused."""
+
+
+_ORDER = tuple(Phase)
+
+
+class Lifecycle:
+    """One per process."""
+
+    def __init__(self, on_task_failure: Callable[[str, BaseException], None]) -> None:
+        self.phase = Phase.STARTING
+        self.started_at = time.time()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._on_task_failure = on_task_failure
+
+    def advance(self, phase: Phase) -> None:
+        """Move forward; going back is a mistake in the program."""
+        if _ORDER.index(phase) < _ORDER.index(self.phase):
+            msg = f"{self.phase} cannot become {phase}"
+            raise ValueError(msg)
+        self.phase = phase
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether answers should ask the client to go elsewhere next time."""
+        return self.phase in {Phase.DRAINING, Phase.CLOSING}
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` as a task that is named, kept until it ends, and heard when it fails."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._on_task_failure(task.get_name(), error)
+
+    @property
+    def task_count(self) -> int:
+        """Tasks alive now, for the metric and for leak tests."""
+        return len(self._tasks)
+
+    async def end_tasks(self) -> None:
+        """Cancel what still runs and wait until it has ended."""
+        while self._tasks:
+            running = list(self._tasks)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)

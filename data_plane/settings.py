@@ -1,0 +1,137 @@
+"""The settings of a data plane: from the environment, read once, a wrong value stops the start."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from shared import environ as read
+from shared.addresses import DEFAULT_ALLOWED_NETWORKS, AddressPolicy
+from shared.wire import MIN_KEY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_HEADER_BYTES: Final = 8_190
+"""One header line; longer ones are refused by the parser (431). Enough for any token or cookie."""
+
+MAX_HEADERS: Final = 128
+
+KEEPALIVE_TIMEOUT_S: Final = 20.0
+"""An idle or half-sent request holds its connection this long. SDKs reconnect without a thought."""
+
+LINGERING_S: Final = 5.0
+"""How long the rest of a refused body is read and dropped, for the client to see our answer."""
+
+BODY_DEADLINE_S: Final = 30.0
+"""For a body to arrive (408), plus `BODY_DEADLINE_PER_BYTE_S` for what was declared."""
+
+BODY_DEADLINE_PER_BYTE_S: Final = 1.0 / (1024 * 1024)
+"""A client that declares 100 MiB gets 100 s more: 1 MiB/s, the slowest uplink we care about."""
+
+LISTEN_BACKLOG: Final = 1_024
+
+UPSTREAM_READ_BUFFER_BYTES: Final = 64 * 1024
+"""Reading from a node pauses at twice this; one socket read more, and a stream holds < 512 KiB."""
+
+HELD_ANSWER_BYTES: Final = 1024 * 1024
+"""A non-streaming answer is held up to this size, so that a node dying inside it is retried."""
+
+MAX_BAD_KEYS_PER_MINUTE: Final = 50
+"""From one address; beyond it wrong keys get 429. Good keys from there still work."""
+
+RETRY_BUDGET: Final = 0.2
+"""Share of the requests in flight that may be retries at one time (Envoy's default), at least 3:
+when everything fails, retrying everything makes it worse."""
+
+RETRY_BUDGET_MINIMUM: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the environment decides. Durations `_s`, sizes `_bytes`."""
+
+    proxy_bind: read.Bind
+    metrics_bind: read.Bind
+    data_dir: Path
+    redis_url: str = field(repr=False)
+    snapshot_key: bytes = field(repr=False)
+    node_token_keys: tuple[str, ...] = field(repr=False)
+    address_policy: AddressPolicy
+    max_body_bytes: int
+    body_budget_bytes: int
+    drain_timeout_s: float
+    drain_delay_s: float
+    sync_interval_s: float
+    report_interval_s: float
+    log_format: str
+    log_level: str
+    origins: tuple[str, ...]
+    instance: str
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings; raises `SettingError`, which names the variable and what is accepted."""
+    return Settings(
+        proxy_bind=read.bind(environ, "AIVONX_PROXY_BIND", "127.0.0.1:11435"),
+        metrics_bind=read.bind(environ, "AIVONX_METRICS_BIND", "127.0.0.1:9435"),
+        data_dir=Path(read.text(environ, "AIVONX_DATA_DIR", "./var")),
+        redis_url=_redis_url(environ),
+        snapshot_key=_snapshot_key(environ),
+        node_token_keys=read.items(environ, "AIVONX_NODE_TOKEN_KEYS"),
+        address_policy=_address_policy(environ),
+        max_body_bytes=read.integer(
+            environ, "AIVONX_MAX_BODY_BYTES", 100 * 1024 * 1024, minimum=1_024
+        ),
+        body_budget_bytes=read.integer(
+            environ, "AIVONX_BODY_BUDGET_BYTES", 512 * 1024 * 1024, minimum=1_024
+        ),
+        drain_timeout_s=read.number(environ, "AIVONX_DRAIN_TIMEOUT_S", 120.0),
+        drain_delay_s=read.number(environ, "AIVONX_DRAIN_DELAY_S", 0.0),
+        sync_interval_s=read.number(environ, "AIVONX_SYNC_INTERVAL_S", 10.0, minimum=0.05),
+        report_interval_s=read.number(
+            environ, "AIVONX_REPORT_INTERVAL_S", 1.0, minimum=0.05, maximum=5.0
+        ),
+        log_format=read.choice(environ, "AIVONX_LOG_FORMAT", "auto", ("auto", "json", "text")),
+        log_level=read.choice(
+            environ, "AIVONX_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")
+        ),
+        origins=read.items(environ, "AIVONX_ORIGINS"),
+        instance=read.text(environ, "AIVONX_INSTANCE", "") or _unique_instance(),
+    )
+
+
+def _redis_url(environ: Mapping[str, str]) -> str:
+    url = read.text(environ, "REDIS_URL")
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise read.SettingError("REDIS_URL", "must begin with redis://, rediss:// or unix://")
+    return url
+
+
+def _snapshot_key(environ: Mapping[str, str]) -> bytes:
+    key = read.text(environ, "AIVONX_SNAPSHOT_KEY").encode()
+    if len(key) < MIN_KEY_BYTES:
+        raise read.SettingError("AIVONX_SNAPSHOT_KEY", f"must have at least {MIN_KEY_BYTES} bytes")
+    return key
+
+
+def _address_policy(environ: Mapping[str, str]) -> AddressPolicy:
+    name = "AIVONX_NODE_FORBIDDEN_PORTS"
+    ports = read.items(environ, name)
+    if not all(port.isascii() and port.isdigit() and int(port) <= read.MAX_PORT for port in ports):
+        raise read.SettingError(name, "must be a comma-separated list of ports")
+    networks = read.items(environ, "AIVONX_NODE_ALLOWED_CIDRS", DEFAULT_ALLOWED_NETWORKS)
+    try:
+        return AddressPolicy.parse(networks, frozenset(int(port) for port in ports))
+    except ValueError as error:
+        raise read.SettingError(
+            "AIVONX_NODE_ALLOWED_CIDRS", f"must be a comma-separated list of networks ({error})"
+        ) from error
+
+
+def _unique_instance() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

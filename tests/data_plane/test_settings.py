@@ -1,0 +1,45 @@
+"""Settings: good defaults, and a stop that names the variable."""
+
+import pytest
+
+from data_plane import settings
+from shared.environ import SettingError
+
+NEEDED = {
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "AIVONX_SNAPSHOT_KEY": "a snapshot key of enough bytes",
+}
+
+
+def test_two_settings_are_enough() -> None:
+    loaded = settings.load(NEEDED)
+    assert str(loaded.proxy_bind) == "127.0.0.1:11435"
+    assert loaded.max_body_bytes == 100 * 1024 * 1024
+    assert loaded.instance
+
+
+def test_secrets_are_not_shown() -> None:
+    shown = repr(settings.load(NEEDED | {"AIVONX_NODE_TOKEN_KEYS": "token-key"}))
+    assert "snapshot key" not in shown
+    assert "redis://" not in shown
+    assert "token-key" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "http://127.0.0.1"),
+        ("AIVONX_SNAPSHOT_KEY", "short"),
+        ("AIVONX_PROXY_BIND", "11435"),
+        ("AIVONX_NODE_FORBIDDEN_PORTS", "80,http"),
+        ("AIVONX_NODE_ALLOWED_CIDRS", "10.0.0.0/99"),
+        ("AIVONX_MAX_BODY_BYTES", "-1"),
+        ("AIVONX_DRAIN_TIMEOUT_S", "soon"),
+        ("AIVONX_LOG_FORMAT", "xml"),
+        ("AIVONX_REPORT_INTERVAL_S", "60"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_and_names_the_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=name):
+        settings.load(NEEDED | {name: value})
