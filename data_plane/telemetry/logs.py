@@ -1,0 +1,249 @@
+"""Log lines: one for every request, and one for every event worth an operator's eye.
+
+Event names are constant, values are keys, prompts and credentials never appear. Lines are gathered
+and handed to a thread ten times a second, so that a slow disk or pipe never holds up a stream; what
+does not fit is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.codes import ErrorCode, Outcome
+
+FLUSH_INTERVAL_S: Final = 0.1
+MAX_WAITING_LINES: Final = 20_000
+"""Some 8 MB. More waiting means that nobody reads the log; then lines are dropped and counted."""
+
+SAMPLED_PER_SECOND: Final = 10
+"""Of one event that clients can provoke; more of it would be their way to fill the disk."""
+
+_LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of one request. Made before anything can fail; ends as one access line."""
+
+    request_id: str
+    client: str
+    method: str
+    path: str
+    started_at: float
+    """On the loop's clock, as `first_byte_at` is."""
+
+    route: str = ""
+    dialect: str = ""
+    model: str = ""
+    key_id: str = ""
+    node: str = ""
+    node_id: str = ""
+    reason: str = ""
+    attempts: int = 0
+    status: int = 0
+    code: ErrorCode | None = None
+    outcome: Outcome | None = None
+    is_stream: bool = False
+    first_byte_at: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    detail: str = ""
+
+
+class LineSink:
+    """Lines on their way to a file descriptor, written by a thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._waiting: list[bytes] = []
+        self._batches: SimpleQueue[list[bytes] | None] = SimpleQueue()
+        self._in_thread = 0
+        self._flush_handle: asyncio.TimerHandle | None = None
+        self._thread = threading.Thread(target=self._drain, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Take one line; it reaches the descriptor within `FLUSH_INTERVAL_S`."""
+        if len(self._waiting) + self._in_thread >= MAX_WAITING_LINES:
+            self.dropped += 1
+            return
+        self._waiting.append(line)
+        if self._flush_handle is None:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # before the loop runs, after it has ended, or in another thread
+                self.flush()
+                return
+            self._flush_handle = loop.call_later(FLUSH_INTERVAL_S, self.flush)
+
+    def flush(self) -> None:
+        """Hand what waits to the thread."""
+        self._flush_handle = None
+        batch, self._waiting = self._waiting, []
+        if batch:
+            self._in_thread += len(batch)
+            self._batches.put(batch)
+
+    def close(self) -> None:
+        """Write what is left, for at most two seconds."""
+        self.flush()
+        self._batches.put(None)
+        self._thread.join(timeout=2.0)
+
+    def _drain(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            data = b"".join(batch)
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:  # a full disk or a closed pipe: serving matters more than its log
+                self.dropped += len(batch)
+            self._in_thread -= len(batch)
+
+
+class Log:
+    """The log of one process."""
+
+    def __init__(self, sink: LineSink, *, as_json: bool, level: str) -> None:
+        self.sink = sink
+        self._format: Callable[[dict[str, Any]], bytes] = _json_line if as_json else _text_line
+        self._threshold = _LEVELS[level]
+        self._sampled: dict[str, tuple[int, int]] = {}
+
+    def debug(self, event: str, **fields: object) -> None:
+        """For whoever looks into one process."""
+        self._event("debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """A change of state."""
+        self._event("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something is wrong that we live with."""
+        self._event("warning", event, fields)
+
+    def error(self, event: str, error: BaseException | None = None, **fields: object) -> None:
+        """A fault of ours; with the traceback of `error`."""
+        if error is not None:
+            fields["traceback"] = "".join(traceback.format_exception(error))
+        self._event("error", event, fields)
+
+    def sampled(self, event: str, **fields: object) -> None:
+        """An event that clients can provoke: at most `SAMPLED_PER_SECOND` lines of it a second."""
+        second = int(time.monotonic())
+        window, count = self._sampled.get(event, (second, 0))
+        count = count + 1 if window == second else 1
+        self._sampled[event] = (second, count)
+        if count <= SAMPLED_PER_SECOND:
+            self._event("info", event, fields)
+
+    def _event(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        if _LEVELS[level.upper()] >= self._threshold:
+            self.sink.write(
+                self._format({"timestamp": _now(), "level": level, "event": event, **fields})
+            )
+
+    def access(self, record: Record, now: float) -> None:
+        """The one line that every request gets."""
+        if self._threshold > logging.INFO:
+            return
+        took = now - record.started_at
+        line: dict[str, Any] = {
+            "timestamp": _now(),
+            "level": "info",
+            "event": "request",
+            "request_id": record.request_id,
+            "outcome": record.outcome,
+            "status": record.status,
+            "route": record.route,
+            "method": record.method,
+            "client": record.client,
+            "took_s": round(took, 6),
+            "bytes_in": record.bytes_in,
+            "bytes_out": record.bytes_out,
+        }
+        if record.model:
+            line["model"] = record.model
+            line["stream"] = record.is_stream
+        if record.node:
+            line["node"] = record.node
+            line["node_id"] = record.node_id
+            line["reason"] = record.reason
+            line["attempts"] = record.attempts
+        if record.first_byte_at:
+            line["ttft_s"] = round(record.first_byte_at - record.started_at, 6)
+        if record.answer_tokens is not None or record.prompt_tokens is not None:
+            line["prompt_tokens"] = record.prompt_tokens
+            line["answer_tokens"] = record.answer_tokens
+        if record.key_id:
+            line["key_id"] = record.key_id
+        if record.code is not None:
+            line["code"] = record.code
+        if record.detail:
+            line["detail"] = record.detail
+        if not record.route:
+            line["path"] = record.path
+        self.sink.write(self._format(line))
+
+
+class _Bridge(logging.Handler):
+    """What libraries say through `logging`, in our form."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        event, fields = "library_message", {"logger": record.name, "message": record.getMessage()}
+        if record.levelno >= logging.ERROR:
+            self._log.error(event, error, **fields)
+        else:
+            self._log.warning(event, **fields)
+
+
+def start_log(log_format: str, level: str) -> Log:
+    """The log of this process on standard output; other libraries' warnings join it."""
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+    log = Log(LineSink(sys.stdout.fileno()), as_json=as_json, level=level)
+    logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)
+    return log
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json_line(fields: dict[str, Any]) -> bytes:
+    return _encode(fields) + b"\n"
+
+
+def _text_line(fields: dict[str, Any]) -> bytes:
+    rest = dict(fields)
+    stamp, level, event = rest.pop("timestamp"), rest.pop("level"), rest.pop("event")
+    trace = rest.pop("traceback", "")
+    values = " ".join(
+        f"{name}={value!r}" if isinstance(value, str) and " " in value else f"{name}={value}"
+        for name, value in rest.items()
+        if value is not None
+    )
+    return f"{stamp} {level:<7} {event} {values}\n{trace}".encode(errors="backslashreplace")

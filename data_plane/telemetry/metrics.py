@@ -1,0 +1,143 @@
+"""Every metric: its name, its labels, and what it says. Labels are bounded: routes come from the
+table, nodes and models from the snapshot, the rest from enums.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from data_plane.telemetry.logs import Record
+
+    Sample = tuple[str, str, tuple[str, ...], Iterable[tuple[tuple[str, ...], float]]]
+    """Name, help, label names, and pairs of label values and value."""
+
+_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+OTHER: Final = "other"
+MAX_CHILDREN: Final = 4_096
+"""Label combinations kept per family; beyond it they count as `other`."""
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = self._counter(
+            "requests", "Requests by route, outcome and status.", "route", "outcome", "status"
+        )
+        self._ttft = self._histogram("ttft_seconds", "From request to first answer byte.", "route")
+        self._duration = self._histogram("request_seconds", "From request to last byte.", "route")
+        self._tokens = self._counter("tokens", "Tokens as nodes counted them.", "model", "kind")
+        self._attempts = self._counter("attempts", "Attempts at nodes by result.", "node", "result")
+        self.retries_refused = self._counter(
+            "retries_refused", "Retries not made because the retry budget was used up."
+        )
+        self._probes = self._counter("probes", "Probes of nodes by outcome.", "outcome")
+        self._transitions = self._counter(
+            "node_transitions", "Nodes moved by this instance's own eyes.", "to"
+        )
+        self.snapshots_applied = self._counter("snapshots_applied", "Snapshots applied.")
+        self._refused = self._counter("snapshots_refused", "Snapshots refused by reason.", "reason")
+        self.persist_errors = self._counter(
+            "snapshot_persist_errors", "Failures to write the last good snapshot to disk."
+        )
+        self._redis_errors = self._counter("redis_errors", "Failed Redis calls.", "call")
+        self._bad_requests = self._counter(
+            "bad_requests", "Requests refused by the HTTP parser.", "status"
+        )
+        self.redis_up = Gauge(
+            "aivonx_redis_up", "1 while subscribed to Redis.", registry=self.registry
+        )
+        self.loop_lag = Gauge(
+            "aivonx_loop_lag_seconds", "Delay of the event loop's timers.", registry=self.registry
+        )
+        self._children: dict[tuple[object, ...], Counter] = {}
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"aivonx_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"aivonx_{name}", text, labels, buckets=_SECONDS, registry=self.registry)
+
+    def _child(self, family: Counter, *labels: str) -> Counter:
+        # `labels()` takes a lock and builds tuples each time; a dict of its answers does not.
+        key = (family, *labels)
+        child = self._children.get(key)
+        if child is None:
+            if len(self._children) >= MAX_CHILDREN:
+                return family.labels(*[OTHER] * len(labels))
+            child = self._children[key] = family.labels(*labels)
+        return child
+
+    def request(self, record: Record, now: float) -> None:
+        """Count a request that has ended."""
+        route = record.route or OTHER
+        outcome = str(record.outcome or OTHER)
+        self._child(self._requests, route, outcome, str(record.status)).inc()
+        if record.node:
+            self._duration.labels(route).observe(now - record.started_at)
+            if record.first_byte_at:
+                self._ttft.labels(route).observe(record.first_byte_at - record.started_at)
+        if record.prompt_tokens:
+            self._child(self._tokens, record.model, "prompt").inc(record.prompt_tokens)
+        if record.answer_tokens:
+            self._child(self._tokens, record.model, "answer").inc(record.answer_tokens)
+
+    def attempt(self, node: str, result: str) -> None:
+        """Count one attempt at a node."""
+        self._child(self._attempts, node, result).inc()
+
+    def probe(self, outcome: str) -> None:
+        """Count one probe."""
+        self._child(self._probes, outcome).inc()
+
+    def transition(self, to: str) -> None:
+        """Count a node that this instance moved between the pools."""
+        self._child(self._transitions, to).inc()
+
+    def refused(self, reason: str) -> None:
+        """Count a snapshot that was not applied."""
+        self._child(self._refused, reason).inc()
+
+    def redis_error(self, call: str) -> None:
+        """Count a Redis call that failed."""
+        self._child(self._redis_errors, call).inc()
+
+    def bad_request(self, status: int) -> None:
+        """Count a request that the parser refused."""
+        self._child(self._bad_requests, str(status)).inc()
+
+    def watch(self, collect: Callable[[], Iterable[Sample]]) -> None:
+        """Take further values from `collect` whenever somebody reads the metrics."""
+        self.registry.register(_Watched(collect))
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Watched:
+    """Values that live elsewhere and are read only when asked for."""
+
+    def __init__(self, collect: Callable[[], Iterable[Sample]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Called by the registry."""
+        for name, text, labels, values in self._collect():
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = kind(f"aivonx_{name.removesuffix('_total')}", text, labels=labels)
+            for label_values, value in values:
+                family.add_metric(label_values, value)
+            yield family
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Nothing ahead of time, so that registering reads nothing."""
+        return []
