@@ -1,0 +1,1 @@
+"""Who is asking, and whether there is room: decided before anything is taken."""
