@@ -1,0 +1,70 @@
+"""How an attempt at a node can fail, by phase. `forward` turns foreign errors into these."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from shared.events import ProbeOutcome
+
+
+class Fault(StrEnum):
+    """What went wrong between us and a node."""
+
+    # Connecting: the node has seen nothing of the request.
+    REFUSED = "refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    DNS_FAILED = "dns_failed"
+    TLS_FAILED = "tls_failed"
+    UNREACHABLE = "unreachable"
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    BAD_TOKEN = "bad_token"  # noqa: S105 - a fault's name: the sealed token cannot be opened
+
+    # Waiting for the head of the answer.
+    NO_ANSWER = "no_answer"
+    BAD_HTTP = "bad_http"
+
+    # Within the answer's body.
+    BROKEN = "broken"
+    BAD_FRAMING = "bad_framing"
+
+    # We gave up by ourselves.
+    NODE_DOWN = "node_down"
+    """Its probes failed while it was silent."""
+
+    STALLED = "stalled"
+    """Its probes succeed, but the answer has been silent beyond the limit."""
+
+    SHUTDOWN = "shutdown"
+
+
+CONNECTING: Final = frozenset(
+    {
+        Fault.REFUSED,
+        Fault.CONNECT_TIMEOUT,
+        Fault.DNS_FAILED,
+        Fault.TLS_FAILED,
+        Fault.UNREACHABLE,
+        Fault.ADDRESS_NOT_ALLOWED,
+        Fault.BAD_TOKEN,
+    }
+)
+
+PROBE_OUTCOMES: Final = {
+    Fault.REFUSED: ProbeOutcome.REFUSED,
+    Fault.CONNECT_TIMEOUT: ProbeOutcome.TIMEOUT,
+    Fault.DNS_FAILED: ProbeOutcome.DNS_FAILED,
+    Fault.TLS_FAILED: ProbeOutcome.TLS_FAILED,
+    Fault.ADDRESS_NOT_ALLOWED: ProbeOutcome.ADDRESS_NOT_ALLOWED,
+    Fault.BAD_TOKEN: ProbeOutcome.UNAUTHORIZED,
+    Fault.BAD_HTTP: ProbeOutcome.NOT_OLLAMA,
+}
+"""What a fault means for a probe; every other one is `unreachable`."""
+
+
+class NodeFailedError(Exception):
+    """An attempt at a node failed."""
+
+    def __init__(self, fault: Fault, detail: str = "") -> None:
+        super().__init__(f"{fault}: {detail}" if detail else fault)
+        self.fault = fault
