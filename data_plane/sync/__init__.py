@@ -1,0 +1,1 @@
+"""What comes from Redis and goes there, never on the path of a request."""

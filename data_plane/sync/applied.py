@@ -1,0 +1,177 @@
+"""The snapshot in force: verified, swapped in as one object, and kept on disk as last good.
+
+Refused, with a named reason, and the old one stays: anything that does not verify, and a lower
+revision of the same epoch. The disk is a convenience for restarts; its errors never stop serving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from data_plane.routing.pools import Pools
+from shared import wire
+from shared.reports import RefusedRevision
+from shared.wire import Refusal, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from data_plane.telemetry.logs import Log
+    from data_plane.telemetry.metrics import Metrics
+    from shared.snapshot import ApiKey, ProxyConfig, Snapshot
+    from shared.wire import Header
+
+FILE_NAME: Final = "snapshot.sealed"
+PERSIST_LOG_INTERVAL_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One snapshot with what is built from it. A request takes it once and keeps it to its end."""
+
+    snapshot: Snapshot
+    sha256: str
+    pools: Pools
+    keys: Mapping[str, ApiKey]
+    applied_at: float
+
+    @property
+    def config(self) -> ProxyConfig:
+        """What operators tuned."""
+        return self.snapshot.config
+
+
+def build(sealed: bytes, key: bytes) -> Applied:
+    """Verify sealed bytes and index what is in them. Raises RefusedError."""
+    header = wire.peek(sealed)
+    snapshot = wire.open_sealed(sealed, key)
+    return Applied(
+        snapshot=snapshot,
+        sha256=header.sha256,
+        pools=Pools.build(snapshot),
+        keys={key.id: key for key in snapshot.keys},
+        applied_at=time.time(),
+    )
+
+
+class AppliedState:
+    """Holds the snapshot in force. Only `Subscriber` offers new ones, one after another."""
+
+    def __init__(self, key: bytes, directory: Path, log: Log, metrics: Metrics) -> None:
+        self.current: Applied | None = None
+        self.refused: RefusedRevision | None = None
+        self._key = key
+        self._path = directory / FILE_NAME
+        self._log = log
+        self._metrics = metrics
+        self._listeners: list[Callable[[Applied | None, Applied], None]] = []
+        self._persist_logged_at = -PERSIST_LOG_INTERVAL_S
+
+    def on_applied(self, listener: Callable[[Applied | None, Applied], None]) -> None:
+        """Call `listener(before, after)` at every change."""
+        self._listeners.append(listener)
+
+    def is_news(self, header: wire.Header | wire.Hint) -> bool:
+        """Whether this header announces another state than the one in force."""
+        current = self.current
+        return current is None or (
+            (header.epoch, header.revision, header.sha256)
+            != (current.snapshot.epoch, current.snapshot.revision, current.sha256)
+        )
+
+    async def offer(self, sealed: bytes, source: str) -> bool:
+        """Apply sealed bytes if they are good and newer. Says whether they are in force now."""
+        try:
+            header = wire.peek(sealed)
+            if not self.is_news(header):
+                return True
+            self._refuse_older(header)
+            # In a thread: a thousand nodes take a while, and streams must not notice.
+            applied = await asyncio.to_thread(build, sealed, self._key)
+        except RefusedError as error:
+            self._refused(error, source)
+            return False
+        self._swap(applied, source)
+        if source != "disk":
+            await asyncio.to_thread(self._persist, sealed)
+        return True
+
+    def _refuse_older(self, header: Header) -> None:
+        current = self.current
+        if (
+            current is not None
+            and header.epoch == current.snapshot.epoch
+            and header.revision < current.snapshot.revision
+        ):
+            detail = f"{header.revision} after {current.snapshot.revision}"
+            raise RefusedError(Refusal.OLDER_REVISION, detail, header)
+
+    def _swap(self, applied: Applied, source: str) -> None:
+        before, self.current = self.current, applied
+        self.refused = None
+        for listener in self._listeners:
+            listener(before, applied)
+        self._metrics.snapshots_applied.inc()
+        self._log.info(
+            "snapshot_applied",
+            epoch=applied.snapshot.epoch,
+            revision=applied.snapshot.revision,
+            nodes=len(applied.pools.nodes),
+            keys=len(applied.keys),
+            source=source,
+        )
+
+    def _refused(self, error: RefusedError, source: str) -> None:
+        header = error.header
+        refused = RefusedRevision(
+            epoch=header.epoch if header else "",
+            revision=header.revision if header else 0,
+            reason=error.reason,
+        )
+        self._metrics.refused(error.reason)
+        if refused != self.refused:  # the same bytes are found at every look; say it once
+            self._log.error("snapshot_refused", source=source, reason=str(error))
+        if source != "disk":
+            self.refused = refused
+
+    async def load_last_good(self) -> bool:
+        """Apply what the disk has, if it has something good."""
+        sealed = await asyncio.to_thread(self._read)
+        return sealed is not None and await self.offer(sealed, "disk")
+
+    def _read(self) -> bytes | None:
+        try:
+            with self._path.open("rb") as file:
+                about = os.fstat(file.fileno())
+                if about.st_uid != os.geteuid() or not stat.S_ISREG(about.st_mode):
+                    self._log.error("last_good_ignored", reason="the file is not ours")
+                    return None
+                return file.read(wire.MAX_SNAPSHOT_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._log.error("last_good_ignored", reason=str(error))
+            return None
+
+    def _persist(self, sealed: bytes) -> None:
+        fresh = self._path.with_suffix(f".{os.getpid()}.new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(sealed)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            self._metrics.persist_errors.inc()
+            if time.monotonic() - self._persist_logged_at >= PERSIST_LOG_INTERVAL_S:
+                self._persist_logged_at = time.monotonic()
+                self._log.error("last_good_not_written", reason=str(error))
