@@ -1,0 +1,383 @@
+"""The composition root: the only place where objects are built and wired."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from aiohttp import web
+
+from data_plane.admission.gate import Gate
+from data_plane.admission.identify import Identifier
+from data_plane.admission.origins import Origins
+from data_plane.lifecycle import Lifecycle, Phase
+from data_plane.proxy.attempts import Attempts
+from data_plane.proxy.findings import Findings
+from data_plane.proxy.handler import Handler
+from data_plane.proxy.management import Management
+from data_plane.proxy.server import Server, require_safe_aiohttp
+from data_plane.proxy.shelf import Shelf
+from data_plane.routing.circuit import Circuits
+from data_plane.settings import LISTEN_BACKLOG
+from data_plane.sync.applied import AppliedState
+from data_plane.sync.reporter import Reporter
+from data_plane.sync.subscriber import Subscriber, connect
+from data_plane.telemetry.health import Health, LoopLag
+from data_plane.telemetry.metrics import Metrics
+from data_plane.upstream.faults import Fault
+from data_plane.upstream.forward import Forwarder
+from data_plane.upstream.lease import Leases
+from data_plane.upstream.probe import Latencies, Prober
+from data_plane.upstream.watch import Watch
+from shared.reports import NodeReport, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from data_plane.settings import Settings
+    from data_plane.sync.applied import Applied
+    from data_plane.telemetry.logs import Log
+    from data_plane.telemetry.metrics import Sample
+    from shared.environ import Bind
+
+STALE_VERDICTS_S: Final = 30.0
+"""A sweep that is late by more than this has nothing to say about which nodes are down now."""
+
+LAST_WORDS_S: Final = 2.0
+"""After the drain deadline: for the error records of the answers that were cut off."""
+
+
+def _version() -> str:
+    try:
+        return version_of("aivonx-proxy")
+    except PackageNotFoundError:  # started from a checkout, which is not installed
+        return "dev"
+
+
+class App:
+    """One data plane. Built inside the running loop."""
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        require_safe_aiohttp()
+        self.settings = settings
+        self.log = log
+        self.metrics = Metrics()
+        self.lifecycle = Lifecycle(self._task_failed)
+        self.gate = Gate(settings.body_budget_bytes)
+        self.leases = Leases()
+        self.latencies = Latencies()
+        self.circuits = Circuits()
+        self.lag = LoopLag(self.metrics)
+        self.state = AppliedState(
+            settings.snapshot_key, settings.data_dir / "data_plane", log, self.metrics
+        )
+        self._wire_upstream()
+        self._wire_sync()
+        self._wire_path()
+        self.state.on_applied(self._applied)
+        self.metrics.watch(self._samples)
+        self._sweep_finished_at = 0.0
+        self._runners: list[web.ServerRunner] = []
+        self._sites: list[web.SockSite] = []
+
+    def _wire_upstream(self) -> None:
+        settings = self.settings
+        self.forwarder = Forwarder(settings.address_policy, settings.node_token_keys)
+        prober = Prober(self.forwarder)
+        self.watch = Watch(
+            leases=self.leases,
+            prober=prober,
+            circuits=self.circuits,
+            latencies=self.latencies,
+            lifecycle=self.lifecycle,
+            log=self.log,
+            metrics=self.metrics,
+            dice=random.random,
+        )
+        self.findings = Findings(prober, self.lifecycle)
+
+    def _wire_sync(self) -> None:
+        settings = self.settings
+        self.redis = connect(settings.redis_url)
+        self.subscriber = Subscriber(
+            redis=self.redis,
+            state=self.state,
+            log=self.log,
+            metrics=self.metrics,
+            interval_s=settings.sync_interval_s,
+        )
+        self.reporter = Reporter(
+            redis=self.redis,
+            make_report=self._report,
+            ear=self,
+            log=self.log,
+            metrics=self.metrics,
+            interval_s=settings.report_interval_s,
+        )
+
+    def _wire_path(self) -> None:
+        settings = self.settings
+        self.attempts = Attempts(
+            forwarder=self.forwarder,
+            leases=self.leases,
+            latencies=self.latencies,
+            circuits=self.circuits,
+            watch=self.watch,
+            findings=self.findings,
+            gate=self.gate,
+            metrics=self.metrics,
+        )
+        self.handler = Handler(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            identifier=Identifier(is_key_always_required=not settings.proxy_bind.is_loopback),
+            origins=Origins(settings.origins),
+            gate=self.gate,
+            attempts=self.attempts,
+            management=Management(self.forwarder, self.findings),
+            shelf=Shelf(self.findings, self.circuits),
+            log=self.log,
+            metrics=self.metrics,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        self.health = Health(
+            self.metrics,
+            (
+                ("phase", self._why_not_serving),
+                ("snapshot", self._why_no_snapshot),
+                ("loop", self.lag.why_not_ready),
+            ),
+            self._facts,
+        )
+
+    # Starting and stopping
+
+    async def start(self) -> None:
+        """Find the snapshot, then listen. With neither Redis nor disk: alive, and not ready."""
+        await self._listen_health()
+        await self.state.load_last_good()
+        await self.subscriber.read_once()
+        spawn = self.lifecycle.spawn
+        spawn("loop-lag", self.lag.watch())
+        spawn("watch", self.watch.run())
+        spawn("listen", self.subscriber.listen())
+        spawn("follow", self.subscriber.follow())
+        spawn("report", self.reporter.run())
+        server = Server(self.handler.handle, self.handler.refuse_unparsed)
+        site = await self._listen(server, self.settings.proxy_bind)
+        self.lifecycle.advance(Phase.SERVING)
+        self.log.info(
+            "listening",
+            proxy=_name(site),
+            metrics=_name(self._sites[0]),
+            instance=self.settings.instance,
+            pid=os.getpid(),
+        )
+
+    async def _listen_health(self) -> None:
+        server = web.Server(self.health.answer, access_log=None)
+        await self._listen(server, self.settings.metrics_bind)
+
+    async def _listen(self, server: web.Server, bind: Bind) -> web.SockSite:
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=LAST_WORDS_S)
+        await runner.setup()
+        site = web.SockSite(runner, _bound(bind), backlog=LISTEN_BACKLOG)
+        await site.start()
+        self._runners.append(runner)
+        self._sites.append(site)
+        return site
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The ports of the proxy and of the metrics, as they are bound."""
+        metrics, proxy = (runner.addresses[0][1] for runner in self._runners)
+        return proxy, metrics
+
+    async def drain(self) -> None:
+        """Not ready at once; then stop accepting; let answers finish; end the rest visibly."""
+        self.lifecycle.advance(Phase.DRAINING)
+        self.log.info("draining", in_flight=self.gate.in_flight)
+        await asyncio.sleep(self.settings.drain_delay_s)
+        proxy = self._runners[-1]
+        await self._sites[-1].stop()
+        if proxy.server is not None:
+            proxy.server.pre_shutdown()  # idle connections are closed, busy ones after their answer
+        await self._until_idle(self.settings.drain_timeout_s)
+        self.lifecycle.advance(Phase.CLOSING)
+        for lease in self.leases:
+            lease.let_go(Fault.SHUTDOWN)
+        await self._until_idle(LAST_WORDS_S)
+
+    async def _until_idle(self, limit_s: float) -> None:
+        deadline = asyncio.get_running_loop().time() + limit_s
+        # A poll, so that the path pays nothing for the drain.
+        while (  # noqa: ASYNC110 - see above
+            self.gate.in_flight and asyncio.get_running_loop().time() < deadline
+        ):
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Give everything back."""
+        await self.reporter.withdraw()
+        for runner in reversed(self._runners):
+            await runner.cleanup()
+        await self.lifecycle.end_tasks()
+        await self.forwarder.close()
+        await self.redis.aclose()
+        self.log.info("stopped", requests_total=self.gate.requests_total)
+
+    # What others ask
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self.log.error("task_failed", error=error, task=name)
+        if name in {"loop-lag", "watch", "listen", "follow", "report"}:
+            # Without one of these the process serves ever staler state: better a restart.
+            self.log.sink.close()
+            os._exit(70)
+
+    def _applied(self, before: Applied | None, after: Applied) -> None:
+        self.watch.use(after.pools)
+        self.findings.use(before.snapshot if before else None, after.snapshot, after.pools)
+        known = frozenset(after.pools.nodes)
+        self.latencies.forget(known)
+        self.forwarder.forget(known)
+
+    def others_reported(self, counts: Mapping[str, int]) -> None:
+        """What other instances do at each node."""
+        self.leases.others_reported(counts)
+        self._judge_verdicts()
+
+    def sweep_reported(self, latencies: Mapping[str, float], finished_at: float) -> None:
+        """What the health sweep measured, and when it last finished."""
+        self.latencies.sweep_reported(latencies)
+        self._sweep_finished_at = finished_at
+        self._judge_verdicts()
+
+    def _judge_verdicts(self) -> None:
+        view = self.state.current
+        interval_s = view.config.health_interval_s if view is not None else 0.0
+        age_s = time.time() - self._sweep_finished_at
+        self.attempts.verdicts_are_stale = age_s > interval_s + STALE_VERDICTS_S
+
+    def _report(self) -> Report:
+        view = self.state.current
+        return Report(
+            instance=self.settings.instance,
+            version=_version(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self.lifecycle.started_at,
+            reported_at=time.time(),
+            epoch=view.snapshot.epoch if view else "",
+            revision=view.snapshot.revision if view else 0,
+            ready=self.health.is_ready,
+            draining=self.lifecycle.is_draining,
+            requests_total=self.gate.requests_total,
+            nodes={node_id: self._node_report(node_id) for node_id in view.pools.nodes}
+            if view
+            else {},
+            refused=self.state.refused,
+            refresh_wanted=self.findings.refresh_wanted(),
+        )
+
+    def _node_report(self, node_id: str) -> NodeReport:
+        latency_s = self.latencies.values.get(node_id)
+        return NodeReport(
+            active_count=self.leases.own_count(node_id),
+            latency_s=round(latency_s, 6) if latency_s is not None else None,
+            standby=self.circuits.reasons.get(node_id),
+        )
+
+    def _why_not_serving(self) -> str:
+        phase = self.lifecycle.phase
+        return "" if phase is Phase.SERVING else phase.value
+
+    def _why_no_snapshot(self) -> str:
+        return "" if self.state.current is not None else "no snapshot has been applied"
+
+    def _facts(self) -> dict[str, object]:
+        view = self.state.current
+        return {
+            "instance": self.settings.instance,
+            "epoch": view.snapshot.epoch if view else None,
+            "revision": view.snapshot.revision if view else None,
+            "applied_at": view.applied_at if view else None,
+            "refused": msgspec.to_builtins(self.state.refused),
+            "in_flight": self.gate.in_flight,
+            "active_nodes": len(view.pools.active) if view else 0,
+            "down": dict(self.circuits.reasons),
+        }
+
+    def _samples(self) -> Iterator[Sample]:
+        view = self.state.current
+        nodes = view.pools.nodes.values() if view else ()
+        down = self.circuits.down
+        yield (
+            "active_requests",
+            "Requests of this instance at each node.",
+            ("node",),
+            [((node.name,), self.leases.own_count(node.id)) for node in nodes],
+        )
+        yield (
+            "node_active",
+            "1 while the node is in the active pool of this instance.",
+            ("node",),
+            [((node.name,), int(node.standby is None and node.id not in down)) for node in nodes],
+        )
+        yield (
+            "node_latency_seconds",
+            "Moving mean of probes.",
+            ("node",),
+            [
+                ((node.name,), self.latencies.values[node.id])
+                for node in nodes
+                if node.id in self.latencies.values
+            ],
+        )
+        yield "in_flight", "Requests being served.", (), [((), self.gate.in_flight)]
+        yield "retrying", "Requests on a further attempt.", (), [((), self.gate.retrying)]
+        yield "body_bytes", "Request bodies held in memory.", (), [((), self.gate.body_bytes)]
+        yield "tasks", "Named tasks alive.", (), [((), self.lifecycle.task_count)]
+        yield "ready", "1 while ready.", (), [((), int(self.health.is_ready))]
+        yield (
+            "log_lines_dropped_total",
+            "Log lines that did not fit.",
+            (),
+            [((), self.log.sink.dropped)],
+        )
+        yield (
+            "applied_revision",
+            "Revision in force.",
+            (),
+            [((), view.snapshot.revision if view else 0)],
+        )
+        yield (
+            "snapshot_age_seconds",
+            "Since the snapshot in force was built.",
+            (),
+            [((), time.time() - view.snapshot.built_at if view else 0)],
+        )
+
+
+def _bound(bind: Bind) -> socket.socket:
+    host = "127.0.0.1" if bind.host == "localhost" else bind.host
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, bind.port))
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    return sock
+
+
+def _name(site: web.SockSite) -> str:
+    return site.name

@@ -1,0 +1,1 @@
+"""The path: seven steps from an accepted request to its record."""

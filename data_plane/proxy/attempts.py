@@ -1,0 +1,325 @@
+"""Which node next, while nothing has been sent: up to `max_attempts` nodes for one request.
+
+After the commit point (`Reply.is_committed`) there is no next node. What a failure means:
+
+    no connection          the node goes to standby, next node
+    no or broken answer    the node is asked at once if it is there, next node
+    503                    the node is passed over for a moment, next node
+    500                    one other node; a second 500 is relayed: likely the request's own fault
+    404                    the node has lost the model, next node
+    3xx, 101, compressed   502: the node does what we never asked for
+    other statuses         the node's word to the client, relayed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from data_plane.protocol.ask import Form
+from data_plane.proxy.answers import RefusedRequestError
+from data_plane.proxy.relay import Passage
+from data_plane.routing.choose import Decision, NoNode, NoNodeKind, choose
+from data_plane.upstream.faults import CONNECTING, Fault, NodeFailedError
+from shared.codes import ErrorCode
+
+if TYPE_CHECKING:
+    from data_plane.admission.gate import Gate
+    from data_plane.protocol.ask import Ask
+    from data_plane.proxy.findings import Findings
+    from data_plane.proxy.relay import Reply
+    from data_plane.routing.circuit import Circuits
+    from data_plane.routing.pools import PoolNode
+    from data_plane.sync.applied import Applied
+    from data_plane.telemetry.logs import Record
+    from data_plane.telemetry.metrics import Metrics
+    from data_plane.upstream.forward import Forwarder, NodeAnswer
+    from data_plane.upstream.lease import Lease, Leases
+    from data_plane.upstream.probe import Latencies
+    from data_plane.upstream.watch import Watch
+
+ERROR_BODY_BYTES: Final = 64 * 1024
+"""Of a node's 500 that is kept while another node is tried."""
+
+
+class Failure(StrEnum):
+    """Why an attempt gave the client nothing, in the order in which they decide the answer."""
+
+    ERROR_500 = "error_500"
+    BUSY = "busy"
+    NODE_DOWN = "node_down"
+    BAD_HTTP = "bad_http"
+    NO_ANSWER = "no_answer"
+    NO_CONNECTION = "no_connection"
+    MODEL_MISSING = "model_missing"
+
+
+_FAILURES: Final = {
+    **dict.fromkeys(CONNECTING, Failure.NO_CONNECTION),
+    Fault.NO_ANSWER: Failure.NO_ANSWER,
+    Fault.BROKEN: Failure.NO_ANSWER,
+    Fault.BAD_HTTP: Failure.BAD_HTTP,
+    Fault.BAD_FRAMING: Failure.BAD_HTTP,
+    Fault.NODE_DOWN: Failure.NODE_DOWN,
+    Fault.STALLED: Failure.NODE_DOWN,
+}
+
+_NODE_IS_GONE: Final = frozenset({Failure.NO_CONNECTION, Failure.NO_ANSWER, Failure.NODE_DOWN})
+"""These retries are not held against the retry budget: a node that dies takes all its requests with
+it at one moment, and refusing to move them would make clients pay for it. They cannot multiply,
+because the node gets no new ones."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One request on its way through the attempts."""
+
+    view: Applied
+    ask: Ask
+    headers: list[tuple[str, str]]
+    record: Record
+    reply: Reply
+    closes: bool
+    tried: set[str] = field(default_factory=set)
+    failures: set[Failure] = field(default_factory=set)
+    kept: tuple[NodeAnswer, bytes] | None = None
+    """A 500 that is relayed if no other node does better."""
+
+    is_retrying: bool = False
+
+
+class Attempts:
+    """Finds a node that answers, and relays its answer."""
+
+    def __init__(  # noqa: PLR0913 - wired once, in app
+        self,
+        *,
+        forwarder: Forwarder,
+        leases: Leases,
+        latencies: Latencies,
+        circuits: Circuits,
+        watch: Watch,
+        findings: Findings,
+        gate: Gate,
+        metrics: Metrics,
+    ) -> None:
+        self._forwarder = forwarder
+        self._leases = leases
+        self._latencies = latencies
+        self._circuits = circuits
+        self._watch = watch
+        self._findings = findings
+        self._gate = gate
+        self._metrics = metrics
+        self.verdicts_are_stale = True
+        """Whether the health sweep has been silent for so long that its word may be ignored."""
+
+    async def serve(self, job: Job) -> None:
+        """Answer the request through some node. Raises RefusedRequestError when none can."""
+        try:
+            for _ in range(job.view.config.max_attempts):
+                if job.failures:
+                    self._begin_retry(job)
+                choice = self._choose(job)
+                if isinstance(choice, NoNode):
+                    await self._give_up(job, choice)
+                    return
+                # No await between choosing and taking: another request would choose the same node
+                # on the same counts.
+                lease = self._leases.take(choice.node.id, asyncio.get_running_loop().time())
+                if await self._attempt(job, choice, lease):
+                    return
+            await self._give_up(job, None)
+        finally:
+            self._end_retry(job)
+
+    def _begin_retry(self, job: Job) -> None:
+        if job.is_retrying or job.failures <= _NODE_IS_GONE:
+            return
+        if not self._gate.may_retry():
+            self._metrics.retries_refused.inc()
+            raise self._final_error(job, is_exhausted=False)
+        job.is_retrying = True
+        self._gate.retrying += 1
+
+    def _end_retry(self, job: Job) -> None:
+        if job.is_retrying:
+            job.is_retrying = False
+            self._gate.retrying -= 1
+
+    def _choose(self, job: Job) -> Decision | NoNode:
+        """The next node. First without those that asked for a pause; then with them."""
+        now = asyncio.get_running_loop().time()
+        excluded = frozenset(job.tried) | self._findings.without(job.ask.canonical)
+        busy = self._findings.busy(now)
+        choice = self._choose_among(job, excluded | busy if busy else excluded)
+        if isinstance(choice, NoNode) and busy:
+            choice = self._choose_among(job, excluded)
+        if isinstance(choice, NoNode) and choice.only_verdicts and self.verdicts_are_stale:
+            choice = self._choose_among(job, excluded, panic=True)
+        return choice
+
+    def _choose_among(
+        self, job: Job, excluded: frozenset[str], *, panic: bool = False
+    ) -> Decision | NoNode:
+        return choose(
+            job.view.pools,
+            job.ask.canonical,
+            job.view.config.strategy,
+            loads=self._leases.counts,
+            latencies=self._latencies.values,
+            dice=random.random,
+            excluded=excluded,
+            down=self._circuits.down,
+            same_digest=job.ask.route.same_digest_only,
+            panic=panic,
+        )
+
+    async def _attempt(self, job: Job, choice: Decision, lease: Lease) -> bool:
+        """One node. True when the client has its answer, False when another node may try."""
+        node = choice.node
+        job.tried.add(node.id)
+        record = job.record
+        record.attempts += 1
+        record.node, record.node_id, record.reason = node.name, node.id, choice.reason
+        passage = Passage(
+            job.reply,
+            record=record,
+            lease=lease,
+            ask=job.ask,
+            config=job.view.config,
+            on_commit=partial(self._end_retry, job),
+        )
+        try:
+            with lease:
+                failure = await self._ask_node(job, node, passage)
+        except NodeFailedError as error:
+            self._metrics.attempt(node.name, error.fault)
+            self._learn(node, error.fault)
+            if job.reply.is_committed:
+                passage.broke(error)
+                return True
+            if error.fault is Fault.SHUTDOWN:
+                raise RefusedRequestError(ErrorCode.PROXY_SHUTDOWN, closes=True) from error
+            record.detail = str(error)
+            failure = _FAILURES.get(error.fault, Failure.NO_ANSWER)
+        else:
+            self._metrics.attempt(node.name, failure or "answered")
+        if failure is None:
+            return True
+        job.failures.add(failure)
+        if not job.ask.route.replayable:
+            raise self._final_error(job, is_exhausted=True)
+        return False
+
+    async def _ask_node(self, job: Job, node: PoolNode, passage: Passage) -> Failure | None:
+        answer = await self._forwarder.send(
+            node,
+            "POST",
+            job.ask.route.path,
+            job.headers,
+            job.ask.body,
+            connect_timeout_s=job.view.config.connect_timeout_s,
+        )
+        try:
+            failure = await self._judge(job, node, answer)
+            if failure is None:
+                self._circuits.answered(node.id)
+                await passage.relay(answer, closes=job.closes)
+                if answer.status == 200:  # noqa: PLR2004 - HTTP
+                    is_unload = job.ask.form is Form.UNLOAD
+                    self._findings.note_answered(node, job.ask.canonical, is_unload=is_unload)
+            return failure
+        finally:
+            # Read to its end, the connection is already back in the pool; else it is closed here,
+            # which is how the node learns that nobody listens any more.
+            answer.close()
+
+    async def _judge(self, job: Job, node: PoolNode, answer: NodeAnswer) -> Failure | None:
+        """Whether this answer is for the client; else why not."""
+        now = asyncio.get_running_loop().time()
+        status = answer.status
+        if status < 300 and status != 101 and not _is_encoded(answer):  # noqa: PLR2004 - HTTP
+            return None
+        if status < 400 or _is_encoded(answer):  # noqa: PLR2004 - HTTP
+            detail = f"status {status}" if status >= 300 else "compressed"  # noqa: PLR2004 - HTTP
+            raise RefusedRequestError(ErrorCode.UPSTREAM_PROTOCOL_ERROR, detail=detail)
+        match status:
+            case 503:
+                self._findings.note_busy(node.id, now, answer.headers.get("Retry-After", ""))
+                return Failure.BUSY
+            case 404:
+                self._findings.note_missing(node.id, job.ask.canonical)
+                return Failure.MODEL_MISSING
+            case 429:
+                self._findings.note_busy(node.id, now, answer.headers.get("Retry-After", ""))
+                return None
+            case _ if status < 500 or job.kept is not None:  # noqa: PLR2004 - HTTP
+                return None
+        job.kept = (answer, await answer.read_all(ERROR_BODY_BYTES))
+        return Failure.ERROR_500
+
+    def _learn(self, node: PoolNode, fault: Fault) -> None:
+        """What a failed attempt says about the node."""
+        if fault in CONNECTING:
+            self._watch.connection_failed(node, fault)
+        elif fault in {Fault.NO_ANSWER, Fault.BAD_HTTP, Fault.BROKEN, Fault.BAD_FRAMING}:
+            self._watch.suspect(node.id)
+
+    async def _give_up(self, job: Job, choice: NoNode | None) -> None:
+        """No node is left to try: relay the 500 that was kept, or say what is wrong."""
+        if job.kept is not None:
+            answer, body = job.kept
+            passage = Passage(
+                job.reply,
+                record=job.record,
+                lease=None,
+                ask=job.ask,
+                config=job.view.config,
+                on_commit=partial(self._end_retry, job),
+            )
+            await passage.relay_kept(answer, body, closes=job.closes)
+            return
+        if choice is not None and choice.kind is NoNodeKind.UNKNOWN_MODEL:
+            raise _not_found(job.ask)
+        raise self._final_error(job, is_exhausted=choice is not None)
+
+    def _final_error(  # noqa: PLR0911 - a table in the order of its rows
+        self, job: Job, *, is_exhausted: bool
+    ) -> RefusedRequestError:
+        """The error after failed attempts; `is_exhausted`: whoever has the model was tried."""
+        failures = job.failures
+        if not failures:
+            # Whoever has it is in standby, or was found to have lost it.
+            if self._findings.without(job.ask.canonical) and not self._circuits.down:
+                return _not_found(job.ask)
+            return RefusedRequestError(ErrorCode.NO_HEALTHY_NODE)
+        if Failure.BUSY in failures:
+            count = len(job.tried)
+            tried = f"{count} node{'s' if count != 1 else ''} tried"
+            return RefusedRequestError(
+                ErrorCode.OVERLOADED,
+                f"every node that has this model is busy ({tried}); try again in a few seconds",
+            )
+        if Failure.NODE_DOWN in failures:
+            return RefusedRequestError(ErrorCode.UPSTREAM_TIMEOUT)
+        if Failure.BAD_HTTP in failures:
+            return RefusedRequestError(ErrorCode.UPSTREAM_PROTOCOL_ERROR)
+        if failures == {Failure.MODEL_MISSING}:
+            return _not_found(job.ask)
+        if is_exhausted and Failure.NO_ANSWER not in failures:
+            return RefusedRequestError(ErrorCode.NO_HEALTHY_NODE)
+        return RefusedRequestError(ErrorCode.UPSTREAM_UNREACHABLE)
+
+
+def _not_found(ask: Ask) -> RefusedRequestError:
+    return RefusedRequestError(ErrorCode.MODEL_NOT_FOUND, ask.route.unknown_model(ask.model))
+
+
+def _is_encoded(answer: NodeAnswer) -> bool:
+    coding = answer.headers.get("Content-Encoding")
+    return coding is not None and coding.strip().lower() not in {"", "identity"}

@@ -1,0 +1,297 @@
+"""The seven steps of a request, in the order in which they happen.
+
+1. accept: a record exists before anything can fail
+2. parse: the head, then the body; what is asked, and of which model
+3. admit: who asks, and may they
+4. choose, 5. forward: `attempts`
+6. relay: `relay`
+7. account: one access line, on every exit
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs, web
+
+from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
+from data_plane.admission.origins import answer_headers, preflight_headers
+from data_plane.lifecycle import Phase
+from data_plane.protocol import ask as asking
+from data_plane.protocol.headers import Forwarded, to_node, valid_request_id
+from data_plane.protocol.routes import (
+    Access,
+    Action,
+    Dialect,
+    Match,
+    NoRouteError,
+    WrongMethodError,
+    dialect_of,
+    lookup,
+    redacted,
+)
+from data_plane.proxy import intake
+from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
+from data_plane.proxy.attempts import Job
+from data_plane.proxy.relay import ClientStalledError, Reply
+from data_plane.routing.permits import is_allowed
+from data_plane.telemetry.logs import Record
+from shared.codes import SENTENCES, ErrorCode, Outcome
+
+if TYPE_CHECKING:
+    from data_plane.admission.gate import Gate
+    from data_plane.admission.identify import Identifier
+    from data_plane.admission.origins import Origins
+    from data_plane.lifecycle import Lifecycle
+    from data_plane.protocol.ask import Ask
+    from data_plane.proxy.attempts import Attempts
+    from data_plane.proxy.management import Management
+    from data_plane.proxy.shelf import Shelf
+    from data_plane.sync.applied import Applied, AppliedState
+    from data_plane.telemetry.logs import Log
+    from data_plane.telemetry.metrics import Metrics
+
+MAX_LOGGED_PATH: Final = 200
+
+
+class Handler:
+    """Serves requests."""
+
+    def __init__(  # noqa: PLR0913 - wired once, in app
+        self,
+        *,
+        state: AppliedState,
+        lifecycle: Lifecycle,
+        identifier: Identifier,
+        origins: Origins,
+        gate: Gate,
+        attempts: Attempts,
+        management: Management,
+        shelf: Shelf,
+        log: Log,
+        metrics: Metrics,
+        max_body_bytes: int,
+    ) -> None:
+        self._state = state
+        self._lifecycle = lifecycle
+        self._identifier = identifier
+        self._origins = origins
+        self._gate = gate
+        self._attempts = attempts
+        self._management = management
+        self._shelf = shelf
+        self._log = log
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request, to its end and its record."""
+        record = self._accept(request)
+        reply = Reply(request, {"X-Request-Id": record.request_id})
+        try:
+            return await self._serve(request, record, reply)
+        except RefusedRequestError as error:
+            return self._refused(error, record, reply)
+        except ClientStalledError:
+            record.outcome = Outcome.CLIENT_STALLED
+            reply.cut()
+            return reply.response
+        except (asyncio.CancelledError, ConnectionError):
+            # The client is gone. The node was told by closing its connection on the way here.
+            record.outcome = Outcome.CLIENT_ABORT
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place: whatever we forgot ends here
+            self._log.error("request_failed", error, request_id=record.request_id)
+            if reply.is_committed:
+                record.outcome = Outcome.TRUNCATED
+                reply.break_off(b"")
+                return reply.response
+            return self._refused(RefusedRequestError(ErrorCode.INTERNAL_ERROR), record, reply)
+        finally:
+            self._account(record, reply)
+
+    # 1. accept
+    def _accept(self, request: web.BaseRequest) -> Record:
+        self._gate.in_flight += 1
+        self._gate.requests_total += 1
+        given_id = valid_request_id(request.headers.get("X-Request-Id"))
+        return Record(
+            request_id=given_id or f"req_{os.urandom(12).hex()}",
+            client=request.remote or "",
+            method=request.method,
+            path=redacted(request.raw_path)[:MAX_LOGGED_PATH],
+            started_at=asyncio.get_running_loop().time(),
+        )
+
+    async def _serve(
+        self, request: web.BaseRequest, record: Record, reply: Reply
+    ) -> web.StreamResponse:
+        # 2. parse, the head
+        match = self._parse_head(request, record, reply)
+        if match.route.action is Action.OPTIONS:
+            return self._options(request, match, record, reply)
+        view = self._view()
+        # 3. admit
+        principal = self._admit(request, view, match)
+        record.key_id = principal.key_id
+        if match.route.action not in {Action.INFER, Action.SHOW}:
+            return self._local(view, match, principal, record, reply)
+        with self._gate.claim() as claim:
+            # 2. parse, the body: only now, so that nobody without a key makes us hold one
+            body = await intake.read_body(request, self._max_body_bytes, claim)
+            record.bytes_in = len(body)
+            ask = self._parse_body(match, body, record)
+            if not is_allowed(ask.canonical, principal.allowed_models):
+                raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
+            # 4., 5., 6. choose, forward, relay
+            await self._pass_on(request, view, ask, record, reply)
+        return reply.response
+
+    def _parse_head(self, request: web.BaseRequest, record: Record, reply: Reply) -> Match:
+        path = intake.path(request)
+        record.dialect = dialect_of(path)
+        intake.check_framing(request)
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None:
+            if not self._origins.is_allowed(origin, request.headers.get(hdrs.HOST, "")):
+                raise RefusedRequestError(ErrorCode.ORIGIN_NOT_ALLOWED)
+            reply.headers.update(answer_headers(origin))
+        try:
+            match = lookup(request.method, path)
+        except NoRouteError as error:
+            raise RefusedRequestError(ErrorCode.ROUTE_NOT_FOUND) from error
+        except WrongMethodError as error:
+            raise RefusedRequestError(
+                ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": error.allow}
+            ) from error
+        record.route = match.route.path
+        record.dialect = match.route.dialect
+        return match
+
+    def _options(
+        self, request: web.BaseRequest, match: Match, record: Record, reply: Reply
+    ) -> web.Response:
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None:
+            reply.headers.update(preflight_headers(origin))
+        record.status, record.outcome = 204, Outcome.OK
+        return web.Response(status=204, headers={"Allow": match.allow, **reply.headers})
+
+    def _view(self) -> Applied:
+        """The snapshot of this request: taken once, whatever is applied meanwhile."""
+        if self._lifecycle.phase is Phase.CLOSING:
+            raise RefusedRequestError(ErrorCode.DRAINING, closes=True)
+        view = self._state.current
+        if view is None:
+            raise RefusedRequestError(ErrorCode.NOT_READY)
+        return view
+
+    def _admit(self, request: web.BaseRequest, view: Applied, match: Match) -> Principal:
+        if match.route.access is Access.ANYONE and match.key is None:
+            return ANYONE
+        given = request.headers
+        try:
+            return self._identifier.identify(
+                view.keys,
+                authorization=given.getall(hdrs.AUTHORIZATION, ()),
+                x_api_key=given.getall("X-Api-Key", ()),
+                path_key=match.key,
+                query=request.raw_path.partition("?")[2],
+                address=request.remote or "",
+            )
+        except NotIdentifiedError as error:
+            wait = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else None
+            raise RefusedRequestError(
+                error.code, status=error.status, headers=wait, closes=_has_unread_body(request)
+            ) from error
+
+    def _local(
+        self, view: Applied, match: Match, principal: Principal, record: Record, reply: Reply
+    ) -> web.Response:
+        """What is answered from memory."""
+        if match.route.action is Action.MANAGE:
+            raise RefusedRequestError(ErrorCode.NOT_IMPLEMENTED, closes=True)
+        content_type, body = self._shelf.take(view, match, principal.allowed_models)
+        record.status, record.outcome, record.bytes_out = 200, Outcome.OK, len(body)
+        response = web.Response(body=body, headers={"Content-Type": content_type, **reply.headers})
+        if self._lifecycle.is_draining:
+            response.force_close()
+        return response
+
+    def _parse_body(self, match: Match, body: bytes, record: Record) -> Ask:
+        try:
+            ask = asking.parse(match.route, body, max_body_bytes=self._max_body_bytes)
+        except asking.BadRequestError as error:
+            raise RefusedRequestError(error.code, error.detail, status=error.status) from error
+        record.is_stream = ask.streaming
+        return ask
+
+    async def _pass_on(
+        self, request: web.BaseRequest, view: Applied, ask: Ask, record: Record, reply: Reply
+    ) -> None:
+        entry = view.pools.models.get(ask.canonical)
+        if entry is not None:
+            # Only models of the snapshot become labels and log fields.
+            record.model = entry.model.name
+        forwarded = Forwarded(
+            request.remote or "", request.scheme, request.headers.get(hdrs.HOST, "")
+        )
+        job = Job(
+            view=view,
+            ask=ask,
+            headers=to_node(
+                request.headers.items(), request_id=record.request_id, forwarded=forwarded
+            ),
+            record=record,
+            reply=reply,
+            closes=self._lifecycle.is_draining,
+        )
+        if ask.form is asking.Form.UNLOAD:
+            await self._management.unload(job)
+        await self._attempts.serve(job)
+
+    def _refused(self, error: RefusedRequestError, record: Record, reply: Reply) -> web.Response:
+        record.status, record.code, record.outcome = (
+            error.status,
+            error.code,
+            outcome_of(error.code),
+        )
+        record.detail = error.detail or record.detail
+        error.headers = {**reply.headers, **error.headers}
+        if record.attempts:
+            error.headers["X-Aivonx-Attempts"] = str(record.attempts)
+        error.closes = error.closes or self._lifecycle.is_draining
+        response = error_answer(error, Dialect(record.dialect or Dialect.NATIVE), record.request_id)
+        record.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
+        return response
+
+    # 7. account. Never awaits: it also runs when the request is cancelled.
+    def _account(self, record: Record, reply: Reply) -> None:
+        self._gate.in_flight -= 1
+        record.bytes_out = record.bytes_out or reply.bytes_out
+        now = asyncio.get_running_loop().time()
+        self._metrics.request(record, now)
+        self._log.access(record, now)
+
+    def refuse_unparsed(
+        self, request: web.BaseRequest, status: int, code: ErrorCode
+    ) -> web.Response:
+        """The answer to what the parser refused. Its line is sampled: there may be floods of it."""
+        request_id = f"req_{os.urandom(12).hex()}"
+        self._metrics.bad_request(status)
+        self._log.sampled(
+            "bad_request",
+            request_id=request_id,
+            client=request.remote or "",
+            status=status,
+            code=code,
+            outcome=Outcome.REJECTED,
+        )
+        error = RefusedRequestError(code, SENTENCES[code], status=status, closes=True)
+        return error_answer(error, Dialect.NATIVE, request_id)
+
+
+def _has_unread_body(request: web.BaseRequest) -> bool:
+    return not request.content.is_eof()

@@ -1,0 +1,200 @@
+"""A data plane in this process, on real sockets, with its snapshot handed to it directly."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from fakes.ollama import FakeOllama
+
+from data_plane import settings as reading
+from data_plane.app import App
+from data_plane.telemetry.logs import Log
+from shared import inventory, wire
+from shared.snapshot import ApiKey, AvailableModel, Model, Node, ProxyConfig, Snapshot
+
+SNAPSHOT_KEY = "a snapshot key of enough bytes"
+QUICK = ProxyConfig(
+    connect_timeout_s=0.3,
+    probe_interval_s=0.1,
+    probe_timeout_s=0.2,
+    stream_idle_timeout_s=30.0,
+    client_stall_timeout_s=0.5,
+)
+"""Production knobs, shortened."""
+
+
+class MemorySink:
+    """Log lines, kept."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.dropped = 0
+
+    def write(self, line: bytes) -> None:
+        self.lines.append(json.loads(line))
+
+    def close(self) -> None:
+        """Nothing to write."""
+
+
+async def snapshot_of(
+    nodes: Sequence[FakeOllama | Node],
+    *,
+    config: ProxyConfig = QUICK,
+    keys: tuple[ApiKey, ...] = (),
+    revision: int = 1,
+    epoch: str = "e1",
+) -> Snapshot:
+    """What the control plane would publish after it has looked at these nodes."""
+    models: dict[Model, int] = {}
+    made = []
+    for index, node in enumerate(nodes):
+        if isinstance(node, Node):
+            made.append(node)
+            continue
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{node.url}/api/tags") as answer:
+                tags = inventory.parse_tags(await answer.read())
+            async with session.get(f"{node.url}/api/ps") as answer:
+                loaded = inventory.parse_ps(await answer.read())
+        node.node.requests.clear()
+        made.append(
+            Node(
+                id=f"n{index + 1}",
+                name=f"node-{index + 1}",
+                address=node.url,
+                version="0.33.0",
+                available=tuple(
+                    AvailableModel(models.setdefault(model, len(models)), modified_at)
+                    for model, modified_at in tags
+                ),
+                loaded=loaded,
+            )
+        )
+    return Snapshot(
+        epoch=epoch,
+        revision=revision,
+        built_at=1_700_000_000.0,
+        config=config,
+        models=tuple(models),
+        nodes=tuple(made),
+        keys=keys,
+    )
+
+
+class Plane:
+    """A running data plane and a client's view of it."""
+
+    def __init__(self, app: App, sink: MemorySink, session: aiohttp.ClientSession) -> None:
+        self.app = app
+        self.session = session
+        self._sink = sink
+        self._revision = 0
+
+    @property
+    def port(self) -> int:
+        return self.app.ports[0]
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    async def apply(self, *nodes: FakeOllama | Node, **more: Any) -> Snapshot:
+        """Put a snapshot of these nodes in force."""
+        self._revision += 1
+        snapshot = await snapshot_of(nodes, revision=self._revision, **more)
+        assert await self.app.state.offer(wire.seal(snapshot, SNAPSHOT_KEY.encode()), "test")
+        return snapshot
+
+    async def chat(self, **fields: Any) -> aiohttp.ClientResponse:
+        """A native chat, read to its end."""
+        return await self.post("/api/chat", chat_body(**fields))
+
+    async def post(self, path: str, body: Any, **headers: str) -> aiohttp.ClientResponse:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with self.session.post(self.url(path), data=data, headers=headers) as answer:
+            await answer.read()
+            return answer
+
+    async def get(self, path: str, method: str = "GET", **headers: str) -> aiohttp.ClientResponse:
+        async with self.session.request(method, self.url(path), headers=headers) as answer:
+            await answer.read()
+            return answer
+
+    def lines(self, event: str = "request") -> list[dict[str, Any]]:
+        """Log lines of one event."""
+        return [line for line in self._sink.lines if line["event"] == event]
+
+    async def line(self) -> dict[str, Any]:
+        """The access line of the only request so far."""
+        await eventually(lambda: self.lines())
+        (line,) = self.lines()
+        return line
+
+    async def idle(self) -> None:
+        """Wait until nothing is in flight; fails if something is left behind."""
+        await eventually(lambda: not self.app.gate.in_flight and not len(self.app.leases))
+        assert self.app.gate.body_bytes == 0
+        assert self.app.gate.retrying == 0
+
+
+def chat_body(model: str = "llama3.2", **fields: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "Why?"}], **fields}
+
+
+async def eventually(question: Callable[[], Any], within_s: float = 5.0) -> Any:
+    """Wait for a condition; fails at the deadline."""
+    async with asyncio.timeout(within_s):
+        while not (answer := question()):
+            await asyncio.sleep(0.005)
+    return answer
+
+
+def settings(directory: Path, **environ: str) -> reading.Settings:
+    return reading.load(
+        {
+            "REDIS_URL": "redis://127.0.0.1:1/0",  # nothing listens there
+            "AIVONX_SNAPSHOT_KEY": SNAPSHOT_KEY,
+            "AIVONX_DATA_DIR": str(directory),
+            "AIVONX_PROXY_BIND": "127.0.0.1:0",
+            "AIVONX_METRICS_BIND": "127.0.0.1:0",
+            "AIVONX_INSTANCE": "test",
+            "AIVONX_DRAIN_TIMEOUT_S": "0.2",
+            **environ,
+        }
+    )
+
+
+MakePlane = Callable[..., Awaitable[Plane]]
+
+
+@pytest.fixture
+async def make_plane(tmp_path: Path) -> AsyncIterator[MakePlane]:
+    """Start data planes; each is stopped at the end, and must have left nothing behind."""
+    started: list[tuple[Plane, aiohttp.ClientSession]] = []
+
+    async def make(**environ: str) -> Plane:
+        sink = MemorySink()
+        app = App(settings(tmp_path, **environ), Log(sink, as_json=True, level="INFO"))
+        await app.start()
+        session = aiohttp.ClientSession(auto_decompress=False)
+        plane = Plane(app, sink, session)
+        started.append((plane, session))
+        return plane
+
+    yield make
+    for plane, session in started:
+        await session.close()
+        await plane.idle()
+        await plane.app.stop()
+        assert plane.app.lifecycle.task_count == 0
+        assert not plane.lines("task_failed")
+        assert not plane.lines("request_failed")
+
+
+@pytest.fixture
+async def plane(make_plane: MakePlane) -> Plane:
+    return await make_plane()
