@@ -8,3 +8,7 @@ class AccountsConfig(AppConfig):
 
     name = "control_plane.accounts"
     label = "accounts"
+
+    def ready(self) -> None:
+        """Load the extension of the API's description, which registers itself."""
+        from control_plane.accounts import schema  # noqa: F401, PLC0415 - needs loaded apps

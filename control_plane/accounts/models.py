@@ -34,6 +34,9 @@ class User(AbstractBaseUser):
     )
     role = models.CharField(max_length=16, choices=ROLES, default=Role.VIEWER.value)
     is_active = models.BooleanField(default=True)
+    token_generation = models.PositiveIntegerField(
+        default=0, editable=False, help_text="Tokens of an earlier generation are dead."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()

@@ -35,6 +35,7 @@ class Env:
     control_bind: Bind
     redis_url: str
     database: dict[str, Any]
+    admin_password: str
     secret_key: str
     jwt_key: str
     snapshot_key: bytes
@@ -61,6 +62,9 @@ class Env:
             control_bind=bind,
             redis_url=_redis_url(variables),
             database=_database(variables, data_dir),
+            admin_password=environ.text(
+                variables, "AIVONX_ADMIN_PASSWORD", "", aliases=("ROOT_PASSWORD",)
+            ),
             secret_key=_secret(variables, "AIVONX_SECRET_KEY", "DJANGO_SECRET_KEY"),
             jwt_key=_secret(variables, "AIVONX_JWT_KEY"),
             snapshot_key=_snapshot_key(variables),

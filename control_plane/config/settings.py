@@ -25,6 +25,7 @@ NODE_TOKEN_KEYS = ENV.node_token_keys
 NODE_ADDRESS_POLICY = ENV.address_policy
 REDIS_URL = ENV.redis_url
 DATA_DIR = ENV.data_dir
+ADMIN_PASSWORD = ENV.admin_password  # of the first operator; read by `manage.py bootstrap` only
 PUBLIC_SCHEMA = ENV.public_schema
 TRUSTED_PROXIES = ENV.trusted_proxies
 
@@ -95,7 +96,6 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "static"
 WHITENOISE_USE_FINDERS = True  # serves without a collectstatic step
 WHITENOISE_AUTOREFRESH = DEBUG
 
@@ -113,7 +113,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "control_plane.common.filters.StrictOrderingFilter",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "control_plane.common.errors.exception_handler",
+    "EXCEPTION_HANDLER": "control_plane.accounts.denials.exception_handler",
     "DEFAULT_VERSIONING_CLASS": None,
     "NUM_PROXIES": ENV.trusted_proxies,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

@@ -1,0 +1,91 @@
+"""Whatever a view raises, in the one shape of `errors`.
+
+Apart from `errors`, because DRF's views load the authentication, which raises errors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.http import Http404
+from rest_framework import exceptions, status
+from rest_framework.views import exception_handler as drf_exception_handler
+from rest_framework.views import set_rollback
+
+from control_plane.common.errors import DATABASE_ERRORS, ApiError, body, database_unavailable
+
+if TYPE_CHECKING:
+    from django.http import JsonResponse
+    from rest_framework.response import Response
+
+_CODES: Final[dict[int, str]] = {
+    status.HTTP_400_BAD_REQUEST: "invalid",
+    status.HTTP_401_UNAUTHORIZED: "not_authenticated",
+    status.HTTP_403_FORBIDDEN: "permission_denied",
+    status.HTTP_404_NOT_FOUND: "not_found",
+    status.HTTP_405_METHOD_NOT_ALLOWED: "method_not_allowed",
+    status.HTTP_406_NOT_ACCEPTABLE: "not_acceptable",
+    status.HTTP_409_CONFLICT: "conflict",
+    status.HTTP_413_REQUEST_ENTITY_TOO_LARGE: "payload_too_large",
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
+    status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
+}
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | JsonResponse | None:
+    """DRF's hook. None leaves the error to Django, which logs it and answers 500 in our shape."""
+    if isinstance(error, DATABASE_ERRORS):
+        set_rollback()
+        return database_unavailable()
+    if isinstance(error, RequestDataTooBig):
+        error = ApiError(413, "payload_too_large", "The request body is too large.")
+    elif isinstance(error, SuspiciousOperation):
+        error = ApiError(400, "invalid", "The request is not acceptable.")
+    elif isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    response = drf_exception_handler(error, context)
+    if response is None or not isinstance(error, exceptions.APIException):
+        return response
+    detail, errors = _explain(error)
+    response.data = body(detail, _code(error), errors)
+    for name, value in getattr(error, "headers", {}).items():
+        response[name] = value
+    return response
+
+
+def _code(error: exceptions.APIException) -> str:
+    if isinstance(error, ApiError):
+        return error.code
+    codes = error.get_codes()
+    if isinstance(error, exceptions.ValidationError):
+        return "invalid"
+    if isinstance(codes, str) and codes not in {"error", ""}:
+        return codes
+    if isinstance(codes, dict) and isinstance(codes.get("code"), str):
+        return str(codes["code"])
+    return _CODES.get(error.status_code, "error")
+
+
+def _explain(error: exceptions.APIException) -> tuple[str, dict[str, Any]]:
+    """A sentence, and the faults by field."""
+    if isinstance(error, ApiError):
+        return str(error.detail), error.errors
+    detail = error.detail
+    if isinstance(error, exceptions.ValidationError):
+        faults = detail if isinstance(detail, dict) else {"non_field_errors": detail}
+        named = ", ".join(name for name in faults if name != "non_field_errors")
+        sentence = f"Check the field(s): {named}." if named else _first(detail)
+        return sentence, faults
+    if isinstance(detail, dict):
+        return str(detail.get("detail", _first(detail))), {}
+    return _first(detail), {}
+
+
+def _first(detail: Any) -> str:
+    """The first sentence in a nested detail."""
+    while isinstance(detail, (dict, list)) and detail:
+        detail = next(iter(detail.values())) if isinstance(detail, dict) else detail[0]
+    return str(detail)
