@@ -13,7 +13,7 @@ ALLOWED = {
     "shared": {"msgspec", "shared"},
     "data_plane": {
         "aiohttp", "cryptography", "hiredis", "msgspec", "multidict", "prometheus_client", "redis",
-        "structlog", "uvloop", "yarl", "data_plane", "shared",
+        "uvloop", "yarl", "data_plane", "shared",
     },
     "control_plane": {
         "aiohttp", "celery", "control_plane", "corsheaders", "cryptography", "csp", "django",
@@ -51,7 +51,7 @@ def test_the_import_contracts_are_kept() -> None:
 def test_a_data_plane_holds_no_django_celery_or_database_driver() -> None:
     script = (
         "import sys, data_plane.app\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+        "print(*sys.modules, *{name.partition('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
@@ -60,5 +60,5 @@ def test_a_data_plane_holds_no_django_celery_or_database_driver() -> None:
     assert "aiohttp" in loaded
     assert not loaded & {
         "django", "rest_framework", "celery", "kombu", "psycopg", "sqlite3", "control_plane",
-        "deploy", "cryptography",
+        "deploy", "cryptography.fernet",
     }  # fmt: skip

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import PASSWORD, ROOT, Run, is_alive, until
@@ -101,7 +102,7 @@ def test_it_serves(run: Run) -> None:
 def test_the_idle_stack_is_small(run: Run) -> None:
     total_kb = 0
     for pid in [run.pid, *run.descendants()]:
-        with open(f"/proc/{pid}/smaps_rollup") as rollup:
+        with Path(f"/proc/{pid}/smaps_rollup").open() as rollup:
             total_kb += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
     print(f"idle memory of the stack: {total_kb // 1024} MB")
     assert total_kb // 1024 < MEMORY_LIMIT_MB

@@ -61,7 +61,9 @@ def test_two_different_ports_are_refused() -> None:
         normalise("http://h:1", 2)
 
 
-@pytest.mark.parametrize("ip", ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.31.0.1", "fd12::1"])
+@pytest.mark.parametrize(
+    "ip", ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.31.0.1", "fd12::1"]
+)
 def test_private_and_loopback_addresses_pass_by_default(ip: str) -> None:
     POLICY.check(ipaddress.ip_address(ip), 11_434)
 
@@ -76,8 +78,10 @@ def test_public_addresses_need_the_allow_list(ip: str) -> None:
 @pytest.mark.parametrize(
     "ip",
     ["169.254.169.254", "169.254.1.1", "169.254.170.2", "100.100.100.200", "168.63.129.16",
-     "192.0.0.192", "0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "ff02::1",
-     "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"],
+     "192.0.0.192", "0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::",
+     "ff02::1",
+     "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
+     "2002:a9fe:a9fe::1"],
 )  # fmt: skip
 def test_metadata_and_its_kin_are_refused_whatever_the_allow_list(ip: str) -> None:
     with pytest.raises(InvalidAddressError) as caught:

@@ -56,7 +56,7 @@ def test_numbers_fall_back_to_their_default() -> None:
 
 
 @pytest.mark.parametrize(("raw", "meaning"), [("Yes", True), ("0", False), ("", True)])
-def test_booleans_take_the_usual_words(raw: str, meaning: bool) -> None:  # noqa: FBT001 - data
+def test_booleans_take_the_usual_words(raw: str, meaning: bool) -> None:
     assert environ.boolean({"A": raw}, "A", default=True) is meaning
 
 
@@ -81,14 +81,14 @@ def test_a_list_drops_blanks() -> None:
         ("127.0.0.1:80", Bind("127.0.0.1", 80), True),
         ("[::1]:0", Bind("::1", 0), True),
         ("localhost:1", Bind("localhost", 1), True),
-        ("0.0.0.0:65535", Bind("0.0.0.0", 65_535), False),  # noqa: S104 - a value, nothing listens
+        ("0.0.0.0:65535", Bind("0.0.0.0", 65_535), False),
         ("proxy.example:1", Bind("proxy.example", 1), False),
     ],
 )
 def test_a_bind_is_read_and_knows_whether_it_is_loopback(
     raw: str,
     bind: Bind,
-    is_loopback: bool,  # noqa: FBT001 - data
+    is_loopback: bool,
 ) -> None:
     assert environ.bind({"A": raw}, "A", "127.0.0.1:1") == bind
     assert bind.is_loopback is is_loopback

@@ -66,7 +66,9 @@ def test_another_document_is_an_error(data: bytes) -> None:
 
 def test_texts_of_a_hostile_node_are_bounded() -> None:
     ((model, modified_at),) = parse_tags(
-        json.dumps({"models": [{"name": "a", "digest": "d" * 9_999, "modified_at": "m" * 9_999}]}).encode()
+        json.dumps(
+            {"models": [{"name": "a", "digest": "d" * 9_999, "modified_at": "m" * 9_999}]}
+        ).encode()
     )
     assert len(model.digest) == len(modified_at) == 256
 
@@ -79,7 +81,9 @@ def test_versions_are_read(text: str, version: str) -> None:
     assert parse_version(json.dumps({"version": text}).encode()) == version
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"version":1}', b'{"version":"latest"}', b'{"version":""}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b'{"version":1}', b'{"version":"latest"}', b'{"version":""}']
+)
 def test_what_is_no_version_is_an_error(data: bytes) -> None:
     with pytest.raises(InventoryError):
         parse_version(data)

@@ -39,9 +39,12 @@ def test_the_same_state_gives_the_same_bytes() -> None:
 def test_unknown_fields_are_ignored() -> None:
     sealed = wire.seal(snapshot(), KEY)
     header, _, payload = sealed.partition(b"\n")
-    assert wire.open_sealed(
-        header.replace(b'{"schema"', b'{"later":1,"schema"') + b"\n" + payload, KEY
-    ) == snapshot()
+    assert (
+        wire.open_sealed(
+            header.replace(b'{"schema"', b'{"later":1,"schema"') + b"\n" + payload, KEY
+        )
+        == snapshot()
+    )
 
 
 def refusal_of(data: bytes, key: bytes = KEY) -> Refusal:
