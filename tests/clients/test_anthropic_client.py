@@ -1,0 +1,67 @@
+"""Anthropic's Python client against the whole system."""
+
+import anthropic
+import pytest
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture
+def client(system):
+    with anthropic.Anthropic(base_url=system.proxy, api_key="any", max_retries=0) as made:
+        yield made
+
+
+def test_it_gets_a_message(client):
+    answer = client.messages.create(model="llama3.2", max_tokens=100, messages=HELLO)
+    assert answer.content[0].text.endswith("You said: hello")
+    assert answer.stop_reason == "end_turn"
+    assert answer.usage.output_tokens > 0
+
+
+def test_it_gets_a_message_in_a_stream(client):
+    with client.messages.stream(model="llama3.2", max_tokens=100, messages=HELLO) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text.endswith("You said: hello")
+    assert final.stop_reason == "end_turn"
+
+
+async def test_it_works_asynchronously(system):
+    async with anthropic.AsyncAnthropic(base_url=system.proxy, api_key="any") as client:
+        answer = await client.messages.create(model="llama3.2", max_tokens=2, messages=HELLO)
+    assert answer.stop_reason == "max_tokens"
+
+
+def test_it_uses_a_tool(client):
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    answer = client.messages.create(
+        model="llama3.2",
+        max_tokens=100,
+        messages=[{"role": "user", "content": "weather in Oslo?"}],
+        tools=[{"name": "get_weather", "input_schema": schema}],
+    )
+    assert (answer.stop_reason, answer.content[0].input) == ("tool_use", {"city": "Oslo"})
+
+
+def test_its_errors_are_those_of_anthropic(client, fragile):
+    with pytest.raises(anthropic.NotFoundError, match="model 'gone' not found"):
+        client.messages.create(model="gone", max_tokens=9, messages=HELLO)
+    with pytest.raises(anthropic.BadRequestError):
+        client.messages.create(model="llama3.2", max_tokens=9, messages=[])
+    fragile.fault("busy")
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        client.messages.create(model="fragile", max_tokens=9, messages=HELLO)
+    assert caught.value.status_code == 503
+
+
+@pytest.mark.parametrize("fault", ["reset", "close", "no_done"])
+def test_an_answer_that_breaks_is_an_error_and_never_a_short_success(client, fragile, fault):
+    fragile.fault(fault, path="/v1/messages", after=4)
+    with (
+        client.messages.stream(
+            model="fragile", max_tokens=99, messages=[{"role": "user", "content": "9 words"}]
+        ) as stream,
+        pytest.raises(anthropic.APIError),
+    ):
+        stream.until_done()
