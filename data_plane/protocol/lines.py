@@ -21,7 +21,7 @@ Beyond, the line is no longer kept but searched for `giant_end` as it passes."""
 class LineScanner:
     """Watches one stream."""
 
-    __slots__ = ("_giant", "_last", "_rest", "done", "error", "usage")
+    __slots__ = ("_giant", "_last", "_max_line_bytes", "_rest", "done", "error", "usage")
 
     needles: ClassVar[tuple[bytes, ...]] = ()
     """A line without any of these is of no interest."""
@@ -29,7 +29,7 @@ class LineScanner:
     giant_end: ClassVar[bytes] = b""
     """What makes a line that is too long to keep pass for the last one; empty: nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self.done = False
         """The record that ends a whole answer was seen."""
 
@@ -37,6 +37,7 @@ class LineScanner:
         self.error: str | None = None
         """Text of an error record within the stream."""
 
+        self._max_line_bytes = max_line_bytes
         self._rest = bytearray()
         self._giant = False
         self._last = b""
@@ -77,7 +78,7 @@ class LineScanner:
             self._pass_giant(chunk)
         else:
             self._rest += chunk
-            if len(self._rest) > MAX_LINE_BYTES:
+            if len(self._rest) > self._max_line_bytes:
                 self._giant = True
                 kept, self._rest = bytes(self._rest), bytearray()
                 self._pass_giant(kept)

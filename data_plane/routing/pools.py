@@ -208,7 +208,8 @@ def _once(nodes: Iterable[PoolNode]) -> tuple[PoolNode, ...]:
 def latest(texts: Iterable[str]) -> str:
     """The latest of some RFC 3339 times; "" of none.
 
-    Times of one offset compare as text, so that of many thousands only a few are parsed.
+    Times of one offset compare as text, so that of many thousands only a few are parsed. Within
+    one second the text may err, which matters to nobody.
     """
     newest: dict[str, str] = {}
     for text in texts:
