@@ -1,0 +1,51 @@
+"""The one option of the tests: which database the Django ring runs on.
+
+Conftests further down import models as soon as they are loaded, which is before pytest offers its
+options. So the option is read from the command line here, the server is started here, and what
+follows from it stands in the environment, which the workers of `-n` inherit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from contextlib import ExitStack
+
+import pytest
+
+SQLITE = "sqlite"
+POSTGRESQL = "postgresql"
+CHOSEN = "AIVONX_TEST_DATABASE"
+SERVER_URL = "AIVONX_TEST_POSTGRES_URL"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=(SQLITE, POSTGRESQL),
+        default=SQLITE,
+        help="The database of the Django ring.",
+    )
+
+
+def _asked_for(arguments: list[str]) -> str:
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name == "--database":
+            return value if equals else following
+    return SQLITE
+
+
+def _start_postgres() -> None:
+    from fakes import postgres  # noqa: PLC0415 - psycopg is for this choice only
+
+    exits = ExitStack()
+    atexit.register(exits.close)
+    os.environ[SERVER_URL] = exits.enter_context(postgres.open_url())
+
+
+if CHOSEN not in os.environ:
+    os.environ[CHOSEN] = _asked_for(sys.argv[1:])
+    if os.environ[CHOSEN] == POSTGRESQL:
+        _start_postgres()

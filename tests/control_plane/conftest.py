@@ -1,0 +1,163 @@
+"""The Django ring: the environment the settings are read from, real Valkey, and the cast.
+
+Everything stands in the environment before Django loads, and nothing of the caller's own settings
+gets in: a test run must not depend on them, still less write to what they point to.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+import django
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fakes.cast import Cast
+    from pytest_django import DjangoDbBlocker
+    from pytest_django.fixtures import SettingsWrapper
+    from redis import Redis
+    from rest_framework.test import APIClient
+
+NOBODY_LISTENS = "redis://127.0.0.1:1/0"
+
+
+def _environment(data_dir: str) -> dict[str, str]:
+    postgres_url = os.environ.get("AIVONX_TEST_POSTGRES_URL", "")
+    return {
+        "AIVONX_DATA_DIR": data_dir,
+        "AIVONX_SECRET_KEY": "of-the-tests-" + "s3cR3t" * 8,
+        "AIVONX_JWT_KEY": "of-the-tests-" + "jw7K3y" * 8,
+        "AIVONX_SNAPSHOT_KEY": "of-the-tests-" + "sn4psh0t" * 6,
+        "AIVONX_NODE_TOKEN_KEYS": "dGhlLXRlc3RzLW9ubHkta2V5LW9mLTMyLWJ5dGVzISE=",
+        "AIVONX_LOG_FORMAT": "json",
+        "REDIS_URL": NOBODY_LISTENS,
+        "DATABASE_URL": postgres_url or f"sqlite:///{data_dir}/control.sqlite3",
+        "DJANGO_SETTINGS_MODULE": "control_plane.config.settings",
+    }
+
+
+def _set_up() -> None:
+    data_dir = tempfile.mkdtemp(prefix="aivonx-tests-")
+    atexit.register(shutil.rmtree, data_dir, ignore_errors=True)
+    ours = ("AIVONX_", "DJANGO_", "ROOT_PASSWORD", "REDIS_URL", "DATABASE_URL")
+    for name in [name for name in os.environ if name.startswith(ours)]:
+        if not name.startswith("AIVONX_TEST_"):
+            del os.environ[name]
+    os.environ.update(_environment(data_dir))
+    django.setup()
+    from django.conf import settings  # noqa: PLC0415 - after the environment
+    from django.db import connection  # noqa: PLC0415 - after the environment
+
+    if connection.vendor == "sqlite":
+        # A file: threads that share an in-memory database lock each other out at once.
+        connection.settings_dict["TEST"]["NAME"] = f"{data_dir}/test.sqlite3"
+    # Argon2 takes 50 ms each time, on purpose. The tests of hashing itself ask for it.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+_set_up()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_database_unasked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A test without the `db` fixture reaches no database. pytest-django blocks only when Django
+    was set up before it."""
+    django_db_blocker.block()
+    yield
+    django_db_blocker.restore()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flush_as_tests_need() -> Iterator[None]:
+    """Transactional tests empty every table afterwards: that must pass the audit log's triggers,
+    and leave the one row of revisions, which a migration made."""
+    from django.db.backends.base.operations import BaseDatabaseOperations  # noqa: PLC0415
+
+    triggers = importlib.import_module("control_plane.accounts.migrations.0003_audit_append_only")
+    flush = BaseDatabaseOperations.execute_sql_flush
+
+    def flush_everything(self: BaseDatabaseOperations, sql_list: list[str]) -> None:
+        from control_plane.revisions.models import Revision  # noqa: PLC0415
+
+        with self.connection.schema_editor() as editor:
+            triggers.drop(None, editor)
+        flush(self, sql_list)
+        with self.connection.schema_editor() as editor:
+            triggers.create(None, editor)
+        Revision.objects.get_or_create(pk=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", flush_everything)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def sign_ins_unthrottled() -> None:
+    """Each test begins with full buckets."""
+    from control_plane.accounts import throttle  # noqa: PLC0415 - after Django's set-up
+
+    throttle.buckets.clear()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey of this test process."""
+    from deploy.local import engine  # noqa: PLC0415 - for tests that need it
+
+    directory: Path = tmp_path_factory.mktemp("valkey")
+    with engine.running(directory) as url:
+        yield url
+
+
+@pytest.fixture
+def redis(redis_url: str, settings: SettingsWrapper) -> Iterator[Redis]:
+    """The control plane's client, on an empty Valkey."""
+    from control_plane.common import redis as ours  # noqa: PLC0415 - after Django's set-up
+
+    settings.REDIS_URL = redis_url
+    client = ours.client()
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """Alice, Bob and Charlie."""
+    from fakes.cast import Cast  # noqa: PLC0415 - after Django's set-up
+
+    return Cast.enter()
+
+
+@pytest.fixture
+def as_admin(cast: Cast) -> APIClient:
+    """Alice at the API."""
+    return cast.client(cast.alice)
+
+
+@pytest.fixture
+def as_operator(cast: Cast) -> APIClient:
+    """Bob at the API."""
+    return cast.client(cast.bob)
+
+
+@pytest.fixture
+def as_viewer(cast: Cast) -> APIClient:
+    """Charlie at the API."""
+    return cast.client(cast.charlie)
+
+
+@pytest.fixture
+def as_nobody(db: None) -> APIClient:
+    """Somebody who is not signed in."""
+    from rest_framework.test import APIClient  # noqa: PLC0415 - after Django's set-up
+
+    return APIClient()
