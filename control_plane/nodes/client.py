@@ -1,9 +1,9 @@
-"""Asking an Ollama node how it is and what it holds. The only place of this plane that talks to nodes.
+"""Asking an Ollama node how it is and what it holds. Nothing else in this plane talks to nodes.
 
-What a node answers is foreign: redirects are not followed, cookies not kept, nothing is decompressed,
+What a node answers is foreign: redirects are not followed, cookies not kept, nothing decompressed,
 bodies are bounded, proxies from the environment ignored, and every connect asks the address policy.
-What comes back is an outcome or parsed records, never a body and never an error's text: a probe must
-not be a way to read what stands at an address.
+What comes back is an outcome or parsed records, never a body and never an error's text: a probe
+must not be a way to read what stands at an address.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 CONCURRENCY: Final = 128
-"""Nodes asked at once by one run: a thousand take eight rounds, and sockets stay far from limits."""
+"""Nodes asked at once by one run: a thousand take eight rounds, with few sockets open."""
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 INVENTORY_TIMEOUT_S: Final = 10.0
-"""For /api/tags and /api/ps: just after a start, and while a model is loaded or unloaded, they stall
-for seconds on a node that is well. Neither decides about health."""
+"""For /api/tags and /api/ps: just after a start, and while a model is loaded or unloaded, they
+stall for seconds on a node that is well. Neither decides about health."""
 
 _HTTP_OK: Final = 200
 _REDIRECTS: Final = 300
@@ -52,7 +52,8 @@ _SERVER_ERRORS: Final = 500
 @dataclass(frozen=True, slots=True)
 class Target:
     """A node to ask. `revision` is the edit that was read, so that a result is never applied to a
-    node that an operator has changed meanwhile."""
+    node that an operator has changed meanwhile.
+    """
 
     id: uuid.UUID | None
     url: str
@@ -134,10 +135,14 @@ class NodeClient:
             held = await self._inventory(target)
         probe = seen.probe
         if held.available is None:
-            probe = ProbeResult(outcome=held.probe.outcome if held.probe else ProbeOutcome.NOT_OLLAMA)
+            probe = ProbeResult(
+                outcome=held.probe.outcome if held.probe else ProbeOutcome.NOT_OLLAMA
+            )
         else:
             probe = ProbeResult(
-                outcome=ProbeOutcome.OK, latency_s=probe.latency_s, version=held.version or probe.version
+                outcome=ProbeOutcome.OK,
+                latency_s=probe.latency_s,
+                version=held.version or probe.version,
             )
         return Observation(target, probe, held.available, held.loaded, probe.version)
 
@@ -205,7 +210,7 @@ class NodeClient:
             raise _ProbeError(ProbeOutcome.NOT_OLLAMA) from error
 
     async def _get(self, target: Target, path: str) -> tuple[int, bytes]:
-        """One request. Foreign errors are mapped here only; TimeoutError is the caller's deadline."""
+        """One request. Foreign errors are mapped here only; TimeoutError is left to the caller."""
         headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
         try:
             address = normalise(target.url)
@@ -244,22 +249,26 @@ def _raise_unless_ok(status: int) -> None:
     raise _ProbeError(ProbeOutcome.UNREACHABLE if down else ProbeOutcome.NOT_OLLAMA)
 
 
+# The first line that fits says the outcome; subclasses stand above what they derive from.
+_OUTCOMES: Final[tuple[tuple[type[Exception], ProbeOutcome], ...]] = (
+    (aiohttp.ClientConnectorDNSError, ProbeOutcome.DNS_FAILED),
+    (ResolveError, ProbeOutcome.DNS_FAILED),
+    (aiohttp.ClientSSLError, ProbeOutcome.TLS_FAILED),
+    (ssl.SSLError, ProbeOutcome.TLS_FAILED),
+    (aiohttp.ClientResponseError, ProbeOutcome.NOT_OLLAMA),
+    (aiohttp.ClientPayloadError, ProbeOutcome.NOT_OLLAMA),
+    (aiohttp.InvalidURL, ProbeOutcome.NOT_OLLAMA),
+    (aiohttp.ClientConnectionError, ProbeOutcome.UNREACHABLE),
+    (OSError, ProbeOutcome.UNREACHABLE),
+)
+
+
 def _outcome_of(error: Exception) -> ProbeOutcome:
-    match error:
-        case aiohttp.ClientConnectorDNSError() | ResolveError():
-            return ProbeOutcome.DNS_FAILED
-        case aiohttp.ClientSSLError() | ssl.SSLError() | ssl.CertificateError():
-            return ProbeOutcome.TLS_FAILED
-        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
-            return ProbeOutcome.REFUSED
-        case ConnectionRefusedError():
-            return ProbeOutcome.REFUSED
-        case aiohttp.ClientResponseError() | aiohttp.InvalidURL() | aiohttp.ClientPayloadError():
-            return ProbeOutcome.NOT_OLLAMA
-        case OSError() | aiohttp.ClientConnectionError():
-            return ProbeOutcome.UNREACHABLE
-        case _:
-            return ProbeOutcome.NOT_OLLAMA
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, ConnectionRefusedError):
+        return ProbeOutcome.REFUSED
+    fits = (outcome for kind, outcome in _OUTCOMES if isinstance(error, kind))
+    return next(fits, ProbeOutcome.NOT_OLLAMA)
 
 
 def _parsed(parse: Callable[[bytes], _T], body: bytes) -> _T | None:

@@ -29,7 +29,9 @@ class VersionConflictError(ApiError):
     """The edit was made against older data."""
 
     def __init__(self, current: int) -> None:
-        detail = f"This was changed meanwhile (it is at revision {current}); read it again, then edit."
+        detail = (
+            f"This was changed meanwhile (it is at revision {current}); read it again, then edit."
+        )
         super().__init__(409, "version_conflict", detail)
 
 

@@ -1,5 +1,6 @@
 """Which nodes a list shows, and in which order. Only what stands here may be asked for: a parameter
-that reached the ORM by its own name could walk relations and read columns."""
+that reached the ORM by its own name could walk relations and read columns.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,18 @@ ORDERINGS: Final = (
     "created_at",
 )
 PARAMETERS: Final = frozenset(
-    {"name", "active", "health", "model", "search", "order", "ordering", "limit", "offset", "fields"}
+    {
+        "name",
+        "active",
+        "health",
+        "model",
+        "search",
+        "order",
+        "ordering",
+        "limit",
+        "offset",
+        "fields",
+    }
 )
 MAX_SEARCH_LENGTH: Final = 200
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
@@ -42,7 +54,7 @@ def nodes_filtered(nodes: QuerySet[Node], asked: Mapping[str, str]) -> QuerySet[
     for parameter, value in asked.items():
         if parameter not in PARAMETERS:
             raise InvalidFilterError(parameter[:64], f"Known are {', '.join(sorted(PARAMETERS))}.")
-        if "\0" in value or len(value) > MAX_SEARCH_LENGTH and parameter != "fields":
+        if "\0" in value or (len(value) > MAX_SEARCH_LENGTH and parameter != "fields"):
             raise InvalidFilterError(parameter, "That is no usable value.")
     condition = Q()
     if asked.get("name"):
@@ -56,7 +68,9 @@ def nodes_filtered(nodes: QuerySet[Node], asked: Mapping[str, str]) -> QuerySet[
     if asked.get("search"):
         text = asked["search"]
         condition &= Q(name__icontains=text) | Q(address__icontains=text)
-    return nodes.filter(condition).order_by(*_order(asked.get("ordering") or asked.get("order") or "name"))
+    return nodes.filter(condition).order_by(
+        *_order(asked.get("ordering") or asked.get("order") or "name")
+    )
 
 
 def _boolean(parameter: str, text: str) -> bool:
@@ -85,7 +99,9 @@ def _order(text: str) -> list[object]:
     for key in text.split(","):
         name = key.strip().removeprefix("-")
         if name not in ORDERINGS:
-            raise InvalidFilterError("ordering", f"Order by {', '.join(ORDERINGS)}, - in front reverses.")
+            raise InvalidFilterError(
+                "ordering", f"Order by {', '.join(ORDERINGS)}, - in front reverses."
+            )
         column = F(name)
         falling = key.strip().startswith("-")
         # Unknown values last either way, on both databases, and the id settles ties, so that

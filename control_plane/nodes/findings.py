@@ -29,7 +29,7 @@ from control_plane.revisions.services import revision_bump
 from shared.snapshot import Verdict
 
 if TYPE_CHECKING:
-    import datetime
+    import datetime as dt
     from collections.abc import Iterator, Sequence
 
     from control_plane.nodes.client import Observation
@@ -66,9 +66,11 @@ def _chunks(ordered: list[Observation]) -> Iterator[list[Observation]]:
 
 
 @transaction.atomic
-def _chunk_save(chunk: list[Observation], config: ProxyConfig, now: datetime.datetime) -> int:
+def _chunk_save(chunk: list[Observation], config: ProxyConfig, now: dt.datetime) -> int:
     ids = [seen.target.id for seen in chunk]
-    nodes = {node.pk: node for node in Node.objects.select_for_update().filter(pk__in=ids).order_by("pk")}
+    nodes = {
+        node.pk: node for node in Node.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+    }
     asked = [seen.target.id for seen in chunk if _has_inventory(seen)]
     inventories = NodeInventory.objects.in_bulk(asked) if asked else {}
     changes = 0
@@ -92,7 +94,7 @@ def _has_inventory(seen: Observation) -> bool:
     return seen.available is not None or seen.loaded is not None
 
 
-def health_take(node: Node, seen: Observation, config: ProxyConfig, now: datetime.datetime) -> bool:
+def health_take(node: Node, seen: Observation, config: ProxyConfig, now: dt.datetime) -> bool:
     """Put one probe into a node's fields. True when the data planes must hear of it."""
     is_news = bool(seen.version) and seen.version != node.version
     if is_news:
@@ -117,7 +119,7 @@ def health_take(node: Node, seen: Observation, config: ProxyConfig, now: datetim
     return True
 
 
-def inventory_take(inventory: NodeInventory, seen: Observation, now: datetime.datetime) -> bool:
+def inventory_take(inventory: NodeInventory, seen: Observation, now: dt.datetime) -> bool:
     """Put what a node holds into its inventory. A part that did not answer keeps its last state."""
     before = Inventory(inventory.available, inventory.loaded)
     after = Inventory(

@@ -49,7 +49,9 @@ class Health:
 
 def judge(health: Health, probe: ProbeResult, *, fall: int, rise: int) -> Health:
     """The health after one more probe."""
-    return _after_success(health, probe, rise) if probe.is_ok else _after_failure(health, probe, fall)
+    return (
+        _after_success(health, probe, rise) if probe.is_ok else _after_failure(health, probe, fall)
+    )
 
 
 def _after_success(health: Health, probe: ProbeResult, rise: int) -> Health:

@@ -1,4 +1,4 @@
-"""A node's models as the database keeps them: two JSON texts, ready for the snapshot.
+r"""A node's models as the database keeps them: two JSON texts, ready for the snapshot.
 
 Why not a table of models: a thousand nodes with fifty models each would be fifty thousand link rows
 to read for every snapshot and to rewrite at every refresh. One text per node is read in one go, and
@@ -6,14 +6,14 @@ the snapshot needs only to cut it into entries, not to decode them (equal entrie
 
     available  [[{Model}, "modified_at"], …]   in the order of the canonical names
     loaded     [{LoadedModel}, …]              likewise
-    names      "\\n<canonical>\\n<canonical>\\n"  for the question "who holds this model"
+    names      "\n<canonical>\n<canonical>\n"  for the question "who holds this model"
 
 Pure: no clock, no database, no network.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -96,11 +96,11 @@ def loaded_models(text: str) -> tuple[LoadedModel, ...]:
     return _loaded_decoder.decode(text)
 
 
-def is_changed(before: Inventory, after: Inventory, now: datetime.datetime) -> bool:
+def is_changed(before: Inventory, after: Inventory, now: dt.datetime) -> bool:
     """Whether the data planes must hear of it.
 
-    `expires_at` moves with every request, so alone it is no change, unless the instant that the data
-    planes know has passed: clients would then be told that a model in use is about to be unloaded.
+    `expires_at` moves with every request, so alone it is no change, unless the instant that the
+    data planes know has passed: clients would be told that a model in use is about to be unloaded.
     """
     if before.available != after.available:
         return True
@@ -119,11 +119,11 @@ def _lasting(model: LoadedModel) -> LoadedModel:
     return msgspec.structs.replace(model, expires_at="")
 
 
-def _is_past(instant: str, now: datetime.datetime) -> bool:
+def _is_past(instant: str, now: dt.datetime) -> bool:
     try:
-        moment = datetime.datetime.fromisoformat(instant)
+        moment = dt.datetime.fromisoformat(instant)
     except ValueError:
         return False  # keep_alive -1 is written as a year beyond what Python can read: not past
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
+        moment = moment.replace(tzinfo=dt.UTC)
     return moment < now

@@ -21,9 +21,11 @@ from shared.snapshot import Verdict
 MAX_NAME_LENGTH: Final = 64
 VERDICTS: Final = tuple((verdict.value, verdict.value) for verdict in Verdict)
 
+
 def validate_printable(name: str) -> None:
     """Refuse what no list, log line or export can show: control characters, line ends, surrogates,
-    invisible direction marks, blanks at the ends."""
+    invisible direction marks, blanks at the ends.
+    """
     if not name.isprintable() or name != name.strip():
         msg = "Use printable characters only, without blanks at the ends."
         raise ValidationError(msg)
@@ -33,7 +35,9 @@ class Node(models.Model):
     """An Ollama server that we may send to."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(max_length=MAX_NAME_LENGTH, unique=True, validators=[validate_printable])
+    name = models.CharField(
+        max_length=MAX_NAME_LENGTH, unique=True, validators=[validate_printable]
+    )
     address = models.CharField(max_length=MAX_LENGTH, unique=True)
     active = models.BooleanField(default=True, help_text="Whether the operator wants it used.")
     weight = models.FloatField(

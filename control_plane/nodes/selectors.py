@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-CLOCK_STEP: Final = datetime.timedelta(seconds=60)
+CLOCK_STEP: Final = dt.timedelta(seconds=60)
 """A claim further in the future than this was made before the clock was set back."""
 
 _SNAPSHOT_FIELDS: Final = (
@@ -49,7 +49,7 @@ def nodes_all(*, with_models: bool) -> QuerySet[Node]:
 
 
 def nodes_for_snapshot() -> Iterator[Any]:
-    """The rows that go into a snapshot, in a stable order, in one query: named tuples of columns."""
+    """The rows that go into a snapshot, in a stable order: one query, named tuples of columns."""
     rows = Node.objects.order_by("id").values_list(*_SNAPSHOT_FIELDS, named=True)
     return rows.iterator(chunk_size=500)
 
@@ -59,12 +59,12 @@ def nodes_holding(canonical: str) -> Q:
     return Q(inventory__names__contains=f"\n{canonical}\n")
 
 
-def nodes_due(work: Work, now: datetime.datetime, interval_s: float) -> QuerySet[Node]:
+def nodes_due(work: Work, now: dt.datetime, interval_s: float) -> QuerySet[Node]:
     """The nodes whose turn it is. A node in standby is probed, but not asked for its models."""
     column = work.claim_column
     due = (
         Q(**{f"{column}__isnull": True})
-        | Q(**{f"{column}__lte": now - datetime.timedelta(seconds=interval_s)})
+        | Q(**{f"{column}__lte": now - dt.timedelta(seconds=interval_s)})
         | Q(**{f"{column}__gt": now + CLOCK_STEP})
     )
     nodes = Node.objects.filter(due).order_by(column, "id")
@@ -78,7 +78,8 @@ def target_of(node: Node) -> Target:
 
 def _token_of(node: Node) -> str:
     """The node's token. One that no key opens any more counts as none: the node then says
-    "unauthorized", which names the cure, and the other nodes of the sweep are not held up."""
+    "unauthorized", which names the cure, and the other nodes of the sweep are not held up.
+    """
     if not node.sealed_token:
         return ""
     try:

@@ -16,7 +16,7 @@ from rest_framework import serializers
 from control_plane.common.fields import SparseFieldsMixin
 from control_plane.nodes.errors import AddressRefusedError
 from control_plane.nodes.inventory import available_models, loaded_models
-from control_plane.nodes.models import MAX_NAME_LENGTH, Node
+from control_plane.nodes.models import MAX_NAME_LENGTH, Node, validate_printable
 from shared.addresses import MAX_LENGTH, InvalidAddressError, NodeAddress, normalise
 from shared.environ import MAX_PORT
 from shared.events import CURES, ProbeOutcome
@@ -199,12 +199,17 @@ class NodeWriteSerializer(serializers.ModelSerializer[Node]):
     """A node as an operator writes it."""
 
     name = serializers.CharField(
-        max_length=MAX_NAME_LENGTH, required=False, help_text="Default: host:port."
+        max_length=MAX_NAME_LENGTH,
+        required=False,
+        validators=[validate_printable],
+        help_text="Default: host:port.",
     )
     address = serializers.CharField(
         max_length=MAX_LENGTH, required=False, help_text="http(s)://host:port[/prefix]"
     )
-    host = serializers.CharField(max_length=MAX_LENGTH, required=False, help_text="Instead of address.")
+    host = serializers.CharField(
+        max_length=MAX_LENGTH, required=False, help_text="Instead of address."
+    )
     port = serializers.IntegerField(required=False, help_text="With host.")
     token = serializers.CharField(
         max_length=MAX_TOKEN_LENGTH,
@@ -215,7 +220,9 @@ class NodeWriteSerializer(serializers.ModelSerializer[Node]):
         help_text="Bearer token that the node asks for; empty removes it. Never read back.",
     )
     revision = serializers.IntegerField(
-        required=False, min_value=1, help_text="The edit you saw; refused with 409 when it is older."
+        required=False,
+        min_value=1,
+        help_text="The edit you saw; refused with 409 when it is older.",
     )
 
     class Meta:

@@ -2,14 +2,14 @@
 
 A run claims a batch of due nodes by conditional update, asks them all at once, and goes on until
 none is left that was due when it began. Beside these claims one key in Redis keeps two runs of the
-same work from going on together; its time to live is renewed with every batch and never exceeds
-what two intervals (or, for quick intervals, two batches) take, so that a killed run holds nobody up.
+same work from going on together. Its time to live is renewed with every batch and is two intervals
+at most, or what one batch takes if that is more: a killed run does not hold others up.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import time
 import uuid
 from typing import TYPE_CHECKING, Final
@@ -32,7 +32,7 @@ from control_plane.proxy_config.selectors import proxy_config_current
 from shared import keys
 
 if TYPE_CHECKING:
-    from control_plane.nodes.client import Observation, Question
+    from control_plane.nodes.client import Question
     from shared.snapshot import ProxyConfig
 
 _log = structlog.get_logger(__name__)
@@ -46,16 +46,15 @@ _MARGIN_S: Final = 2.0
 
 
 def sweep_health() -> int | None:
-    """Probe every node that is due. Returns how many were probed; None when another run is at it."""
+    """Probe every node that is due. Returns how many; None when another run is at it."""
     config = proxy_config_current()
-    ttl_s = _ttl_s(Work.CHECK, config, config.probe_timeout_s)
-    with run_claim("nodes.sweep_health", ttl_s) as claim:
+    with run_claim("nodes.sweep_health", ttl_s(Work.CHECK, config)) as claim:
         if claim is None:
             return None
         probed = 0
         began = timezone.now()
         while batch := nodes_claim(Work.CHECK, began, config):
-            findings_save(_ask(batch, NodeClient.health, config), config)
+            probe_and_save(batch, NodeClient.health, config)
             probed += len(batch)
             claim.renew()
         _tell_redis(latencies_changed=probed > 0)
@@ -65,20 +64,20 @@ def sweep_health() -> int | None:
 def refresh_models() -> int | None:
     """Look at what the due nodes hold, and those that a data plane found to be out of date."""
     config = proxy_config_current()
-    with run_claim("nodes.refresh_models", _ttl_s(Work.REFRESH, config, INVENTORY_TIMEOUT_S)) as claim:
+    with run_claim("nodes.refresh_models", ttl_s(Work.REFRESH, config)) as claim:
         if claim is None:
             return None
         asked = 0
         began = timezone.now()
         _wanted_become_due(began)
         while batch := nodes_claim(Work.REFRESH, began, config):
-            findings_save(_ask(batch, NodeClient.inventory, config), config)
+            probe_and_save(batch, NodeClient.inventory, config)
             asked += len(batch)
             claim.renew()
     return asked
 
 
-def nodes_claim(work: Work, began: datetime.datetime, config: ProxyConfig) -> list[Node]:
+def nodes_claim(work: Work, began: dt.datetime, config: ProxyConfig) -> list[Node]:
     """Take up to one batch of due nodes. A node claimed here is no longer due for anyone else."""
     due = nodes_due(work, began, work.interval_s(config))
     if not due.exists():  # most ticks end here, without a write
@@ -92,24 +91,30 @@ def nodes_claim(work: Work, began: datetime.datetime, config: ProxyConfig) -> li
     return batch
 
 
-def _ask(batch: list[Node], question: Question, config: ProxyConfig) -> list[Observation]:
+def probe_and_save(batch: list[Node], question: Question, config: ProxyConfig) -> None:
+    """Ask a batch of nodes at once and write down what was found."""
     targets = [target_of(node) for node in batch]
-    return ask(targets, question, settings.NODE_ADDRESS_POLICY, config)
+    findings_save(ask(targets, question, settings.NODE_ADDRESS_POLICY, config), config)
 
 
-def _ttl_s(work: Work, config: ProxyConfig, batch_s: float) -> float:
-    return min(max(2 * work.interval_s(config), batch_s + _MARGIN_S), max(_MAX_TTL_S, batch_s))
+def ttl_s(work: Work, config: ProxyConfig) -> float:
+    """How long a run may be silent: two intervals, but never less than one batch takes."""
+    batch_s = config.probe_timeout_s
+    if work is Work.REFRESH:
+        batch_s = max(batch_s, INVENTORY_TIMEOUT_S)
+    least = batch_s + _MARGIN_S
+    return max(least, min(2 * work.interval_s(config), _MAX_TTL_S))
 
 
-def _wanted_become_due(now: datetime.datetime) -> None:
-    """Nodes of which a data plane says that their inventory is out of date (a listed model is gone)."""
+def _wanted_become_due(now: dt.datetime) -> None:
+    """Nodes that a data plane found to hold something else than we say (a listed model is gone)."""
     wanted: set[uuid.UUID] = set()
     for instance in instances_read(redis_client()):
         for node_id in instance.report.refresh_wanted if instance.report else ():
             with contextlib.suppress(ValueError):  # a report is foreign text
                 wanted.add(uuid.UUID(node_id))
     if wanted:
-        settled = now - datetime.timedelta(seconds=WANTED_SPACING_S)
+        settled = now - dt.timedelta(seconds=WANTED_SPACING_S)
         lately = Node.objects.filter(pk__in=wanted, refresh_claimed_at__lte=settled)
         lately.update(refresh_claimed_at=None)
 

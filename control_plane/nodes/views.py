@@ -38,7 +38,9 @@ _LIST_PARAMETERS = [
     OpenApiParameter("health", OpenApiTypes.STR, enum=["unknown", "healthy", "unhealthy"]),
     OpenApiParameter("model", OpenApiTypes.STR, description="Has this model on disk."),
     OpenApiParameter("search", OpenApiTypes.STR, description="Within name and address."),
-    OpenApiParameter("ordering", OpenApiTypes.STR, description=f"{', '.join(ORDERINGS)}; - reverses."),
+    OpenApiParameter(
+        "ordering", OpenApiTypes.STR, description=f"{', '.join(ORDERINGS)}; - reverses."
+    ),
 ]
 
 
@@ -64,7 +66,9 @@ class NodesView(GenericAPIView[Node]):
         return self.get_paginated_response(serializer.data)
 
     @extend_schema(
-        operation_id="nodes_create", request=NodeWriteSerializer, responses={201: NodeProbedSerializer}
+        operation_id="nodes_create",
+        request=NodeWriteSerializer,
+        responses={201: NodeProbedSerializer},
     )
     def post(self, request: Request) -> Response:
         """Register a node. It is probed at once; an unreachable one is saved in standby."""
@@ -89,7 +93,7 @@ class NodeView(GenericAPIView[Node]):
     queryset = Node.objects.all()
 
     @extend_schema(operation_id="nodes_retrieve", parameters=_LIST_PARAMETERS[:1])
-    def get(self, request: Request, node_id: uuid.UUID) -> Response:
+    def get(self, _request: Request, node_id: uuid.UUID) -> Response:
         """One node with its models. The ETag is its revision, for If-Match."""
         node = _node_or_404(node_id)
         return _tagged(Response(self.get_serializer(node).data), node)

@@ -60,7 +60,9 @@ class ProxyConfig(models.Model):
     health_path = models.CharField(
         max_length=128,
         default=_DEFAULTS.health_path,
-        validators=[RegexValidator(r"\A(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+\Z", "Give a plain path.")],
+        validators=[
+            RegexValidator(r"\A(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+\Z", "Give a plain path.")
+        ],
         help_text="Asked by the sweep. A node that answers 404 there is asked /api/version.",
     )
     model_refresh_interval_s = _seconds(

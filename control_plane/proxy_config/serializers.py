@@ -14,7 +14,9 @@ class ProxyConfigSerializer(serializers.ModelSerializer[ProxyConfig]):
     """Every value that an operator may tune, and which edit this is."""
 
     revision = serializers.IntegerField(
-        required=False, min_value=0, help_text="The edit you saw; refused with 409 when it is older."
+        required=False,
+        min_value=0,
+        help_text="The edit you saw; refused with 409 when it is older.",
     )
 
     class Meta:

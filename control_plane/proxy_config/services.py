@@ -24,7 +24,9 @@ class ConfigConflictError(ApiError):
     """The edit was made against older data."""
 
     def __init__(self, current: int) -> None:
-        detail = f"This was changed meanwhile (it is at revision {current}); read it again, then edit."
+        detail = (
+            f"This was changed meanwhile (it is at revision {current}); read it again, then edit."
+        )
         super().__init__(409, "version_conflict", detail)
 
 
@@ -36,7 +38,7 @@ def proxy_config_update(
     revision: int | None = None,
     request: Request | None = None,
 ) -> ProxyConfig:
-    """Change some values. `revision` is the edit that the operator saw (None: whatever it is now)."""
+    """Change some values. `revision` is the edit that the operator saw (None: the present one)."""
     ProxyConfig.objects.get_or_create(pk=ROW)
     row = ProxyConfig.objects.select_for_update().get(pk=ROW)
     if revision is not None and revision != row.revision:

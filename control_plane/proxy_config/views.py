@@ -26,7 +26,7 @@ class ProxyConfigView(GenericAPIView[ProxyConfig]):
     queryset = ProxyConfig.objects.all()
 
     @extend_schema(operation_id="proxy_config_retrieve")
-    def get(self, request: Request) -> Response:
+    def get(self, _request: Request) -> Response:
         """What the data planes go by."""
         return Response(self.get_serializer(proxy_config_row()).data)
 

@@ -1,8 +1,8 @@
 """The snapshot as the database has it now. Reads only.
 
-The revision is read first: what is read after it is at least as new as the number says, never older.
-Read the other way round, a snapshot could carry a number whose change it lacks, and nobody would
-publish that change again.
+The revision is read first: what is read after it is at least as new as the number says. Read the
+other way round, a snapshot could carry a number whose change it lacks, and nobody would publish
+that change again.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def snapshot_publish(*, distrusted: bytes | None = None) -> Published:
             pipe.watch(keys.SNAPSHOT)
             there = pipe.getrange(keys.SNAPSHOT, 0, HEADER_BYTES - 1)
             is_trusted = distrusted is None or there != distrusted[:HEADER_BYTES]
-            # After the watch, so that an epoch renewed and published meanwhile is seen by one of both.
+            # After the watch: an epoch renewed meanwhile is seen here, or its snapshot fails ours.
             if is_trusted and _is_up_to_date(_header(there), revision_current()):
                 return Published.UP_TO_DATE
             sealed = wire.seal(snapshot_build(), settings.SNAPSHOT_KEY)
@@ -88,7 +88,10 @@ def snapshot_publish(*, distrusted: bytes | None = None) -> Published:
                 continue
         header = wire.peek(sealed)
         _log.info(
-            "snapshot_published", epoch=header.epoch, revision=header.revision, size_bytes=len(sealed)
+            "snapshot_published",
+            epoch=header.epoch,
+            revision=header.revision,
+            size_bytes=len(sealed),
         )
         return Published.WRITTEN
     return Published.CONTENDED

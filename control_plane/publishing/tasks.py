@@ -11,7 +11,7 @@ from control_plane.publishing import services
 @shared_task(name="publishing.publish", ignore_result=True)
 @postponed_by_outage
 def publish() -> str:
-    """Publish the present state. Cheap when somebody already has: a burst of changes is one write."""
+    """Publish the present state. A burst of changes is few writes: most find it there already."""
     return services.snapshot_publish()
 
 

@@ -120,7 +120,9 @@ def active_requests_now(nodes: Iterable[Node]) -> dict[str, Any]:
         {
             "node_id": str(node.pk),
             "name": node.name,
-            "active_requests": sum(counts.get(str(node.pk), {}).values()) if fleet.is_known else None,
+            "active_requests": sum(counts.get(str(node.pk), {}).values())
+            if fleet.is_known
+            else None,
             "by_instance": counts.get(str(node.pk), {}),
         }
         for node in nodes
@@ -189,7 +191,9 @@ def _standby_reasons(node: Node, seen: Mapping[str, str]) -> list[dict[str, Any]
         detail = "an operator has taken this node out of service"
         reasons.append({"by": "operator", "code": DISABLED, "detail": detail})
     if node.health == Verdict.UNHEALTHY:
-        reasons.append({"by": "sweep", "code": node.health_reason, "detail": _cure(node.health_reason)})
+        reasons.append(
+            {"by": "sweep", "code": node.health_reason, "detail": _cure(node.health_reason)}
+        )
     reasons.extend(
         {"by": "data_plane", "instance": instance, "code": code, "detail": _cure(code)}
         for instance, code in sorted(seen.items())
@@ -199,7 +203,8 @@ def _standby_reasons(node: Node, seen: Mapping[str, str]) -> list[dict[str, Any]
 
 def _is_in_standby(node: Node, reasons: list[dict[str, Any]], live: int) -> bool:
     """The operator and the sweep speak for all; a data plane speaks for itself, so that it takes
-    every one of them to call a node out of the pool."""
+    every one of them to call a node out of the pool.
+    """
     own_eyes = sum(reason["by"] == "data_plane" for reason in reasons)
     return not node.is_in_active_pool or (live > 0 and own_eyes >= live)
 
@@ -211,7 +216,8 @@ def _cure(code: str) -> str:
 @lru_cache(maxsize=1)
 def models_merged(_of: tuple[str, int]) -> list[dict[str, Any]]:
     """Every model of the fleet once, with how many nodes hold it. Depends on nothing but the
-    revision (every changed inventory bumps it), so a page that is polled costs it once."""
+    revision (every changed inventory bumps it), so a page that is polled costs it once.
+    """
     found: dict[str, _Merged] = {}
     of_entry: dict[bytes, _Merged] = {}
     for available, loaded in NodeInventory.objects.values_list("available", "loaded").iterator():

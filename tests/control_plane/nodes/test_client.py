@@ -7,7 +7,7 @@ import socket
 import pytest
 from fakes.ollama import FakeOllama
 
-from control_plane.nodes.client import Observation, NodeClient, Target
+from control_plane.nodes.client import NodeClient, Observation, Target
 from shared.addresses import AddressPolicy
 from shared.events import ProbeOutcome
 
@@ -170,5 +170,3 @@ async def test_many_nodes_are_asked_at_once() -> None:
             seen = await asyncio.gather(*(client.health(Target(None, node.url)) for _ in range(50)))
         assert all(one.probe and one.probe.is_ok for one in seen)
         assert asyncio.get_running_loop().time() - began < 5.0
-
-

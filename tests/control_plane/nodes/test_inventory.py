@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 from control_plane.nodes import inventory
 from control_plane.nodes.inventory import Inventory, encode_available, encode_loaded, is_changed
 from shared.snapshot import LoadedModel, Model
 
-NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
-LLAMA = Model(name="llama3:latest", canonical="registry.ollama.ai/library/llama3:latest", digest="a")
+NOW = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
+LLAMA = Model(
+    name="llama3:latest", canonical="registry.ollama.ai/library/llama3:latest", digest="a"
+)
 QWEN = Model(name="qwen3:8b", canonical="registry.ollama.ai/library/qwen3:8b", digest="b")
 
 
@@ -45,7 +47,15 @@ def test_names_can_be_searched_whole() -> None:
 
 def test_a_node_that_lists_megabytes_is_cut_and_still_readable() -> None:
     many = [
-        (Model(name=f"m{number}:x", canonical=f"c{number}", family="f" * 250, parent_model="p" * 250), "")
+        (
+            Model(
+                name=f"m{number}:x",
+                canonical=f"c{number}",
+                family="f" * 250,
+                parent_model="p" * 250,
+            ),
+            "",
+        )
         for number in range(3_000)
     ]
     text = encode_available(many)

@@ -63,7 +63,9 @@ async def test_a_literal_is_judged_without_dns(dns: dict[str, list[str]]) -> Non
     assert caught.value.fault is AddressFault.PORT
 
 
-async def test_a_name_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_server_that_does_not_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(resolver, "RESOLVE_TIMEOUT_S", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(0.5))
     began = time.monotonic()

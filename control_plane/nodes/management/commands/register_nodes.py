@@ -24,7 +24,9 @@ ACTOR: Final = "register_nodes"
 class Command(BaseCommand):
     """One line for each node; fails at the end when an address could not be accepted."""
 
-    help = "Register Ollama nodes by their URLs, probing each. Nodes that are there stay as they are."
+    help = (
+        "Register Ollama nodes by their URLs, probing each. Nodes that are there stay as they are."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """URLs, and whether they must answer."""

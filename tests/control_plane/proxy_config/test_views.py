@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from control_plane.accounts.models import AuditRecord
+from control_plane.proxy_config.selectors import proxy_config_current
+from control_plane.revisions.selectors import revision_current
+from shared.snapshot import ProxyConfig, Strategy
+
+if TYPE_CHECKING:
+    from rest_framework.test import APIClient
+
+CONFIG = "/api/proxy/config"
+
+
+def test_an_untouched_database_answers_with_the_defaults(as_viewer: APIClient) -> None:
+    answer = as_viewer.get(CONFIG)
+    assert answer.status_code == 200
+    shipped = msgspec.to_builtins(ProxyConfig(), str_keys=True)
+    assert proxy_config_current() == ProxyConfig()
+    assert shipped == {}  # every value is its default, so nothing is written out
+    for field in msgspec.structs.fields(ProxyConfig):
+        assert answer.data[field.name] == field.default
+
+
+def test_a_change_is_stored_audited_and_counted(as_operator: APIClient) -> None:
+    before = revision_current()[1]
+    answer = as_operator.patch(CONFIG, {"strategy": "lowest_latency", "health_interval_s": 5})
+    assert answer.status_code == 200, answer.data
+    assert answer.data["revision"] == 1
+    current = proxy_config_current()
+    assert (current.strategy, current.health_interval_s) == (Strategy.LOWEST_LATENCY, 5.0)
+    assert revision_current()[1] == before + 1
+    record = AuditRecord.objects.get()
+    assert (record.before["strategy"], record.after["strategy"]) == (
+        "least_active",
+        "lowest_latency",
+    )
+
+
+def test_a_change_to_the_same_values_counts_nothing(as_operator: APIClient) -> None:
+    before = revision_current()
+    assert as_operator.patch(CONFIG, {"fall": 3}).status_code == 200
+    assert revision_current() == before
+    assert not AuditRecord.objects.exists()
+
+
+def test_put_sets_what_is_left_out_back_to_its_default(as_operator: APIClient) -> None:
+    as_operator.patch(CONFIG, {"fall": 7, "rise": 7})
+    answer = as_operator.put(CONFIG, {"fall": 5})
+    assert (answer.data["fall"], answer.data["rise"]) == (5, 2)
+
+
+def test_what_was_read_can_be_sent_back(as_operator: APIClient) -> None:
+    as_operator.patch(CONFIG, {"fall": 7})
+    read = as_operator.get(CONFIG).data
+    assert as_operator.put(CONFIG, read).status_code == 200
+
+
+def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
+    as_operator.patch(CONFIG, {"fall": 7})
+    answer = as_operator.patch(CONFIG, {"fall": 8, "revision": 0})
+    assert (answer.status_code, answer.data["code"]) == (409, "version_conflict")
+    assert as_operator.patch(CONFIG, {"fall": 8, "revision": 1}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"strategy": "random"},
+        {"health_interval_s": 0},
+        {"health_interval_s": "nan"},
+        {"health_interval_s": "inf"},
+        {"health_path": "api/health"},
+        {"health_path": "/api/../health"},
+        {"health_path": "/api/health?x=1"},
+        {"health_path": "//evil.example/x"},
+        {"fall": 0},
+        {"rise": 21},
+        {"max_attempts": 0},
+        {"probe_timeout_s": -1},
+        {"unknown": 1},
+        [1],
+    ],
+)
+def test_values_out_of_range_are_refused(as_operator: APIClient, body: object) -> None:
+    answer = as_operator.patch(CONFIG, body)
+    assert (answer.status_code, answer.data["code"]) == (400, "invalid")
+    assert proxy_config_current() == ProxyConfig()
+
+
+def test_the_values_that_tests_and_fast_fleets_use_are_in_range(as_operator: APIClient) -> None:
+    quick = {
+        "health_interval_s": 2,
+        "model_refresh_interval_s": 2,
+        "probe_interval_s": 0.3,
+        "probe_timeout_s": 0.5,
+        "connect_timeout_s": 0.5,
+        "stream_idle_timeout_s": 0,
+    }
+    assert as_operator.patch(CONFIG, quick).status_code == 200
+
+
+def test_viewers_read_and_do_not_write(as_viewer: APIClient) -> None:
+    assert as_viewer.put(CONFIG, {}).status_code == 403
+    assert as_viewer.patch(CONFIG, {}).status_code == 403
+    assert as_viewer.delete(CONFIG).status_code == 405
