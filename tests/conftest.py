@@ -13,11 +13,16 @@ import sys
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
 CHOSEN = "AIVONX_TEST_DATABASE"
 SERVER_URL = "AIVONX_TEST_POSTGRES_URL"
+
+# A busy machine with two cores is no fault of the example at hand.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,7 +43,7 @@ def _asked_for(arguments: list[str]) -> str:
 
 
 def _start_postgres() -> None:
-    from fakes import postgres  # noqa: PLC0415 - psycopg is for this choice only
+    from fakes import postgres
 
     exits = ExitStack()
     atexit.register(exits.close)

@@ -11,4 +11,4 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Load the extension of the API's description, which registers itself."""
-        from control_plane.accounts import schema  # noqa: F401, PLC0415 - needs loaded apps
+        from control_plane.accounts import schema  # noqa: F401 - needs loaded apps

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 class TokenAuthentication(JWTAuthentication):
     """SimpleJWT's check of access tokens: the user is read again at each request, so that a
-    disabled account or a changed password counts at once."""
+    disabled account or a changed password counts at once.
+    """
 
     def get_user(self, validated_token: Token) -> User:
         """The user whose token it is. Why a token is dead is nobody's business."""

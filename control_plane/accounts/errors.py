@@ -35,8 +35,8 @@ class LockedError(ApiError):
     def __init__(self, left: timedelta) -> None:
         seconds = max(1, math.ceil(left.total_seconds()))
         detail = (
-            f"Too many wrong passwords. Try again in {math.ceil(seconds / 60)} minute(s), or ask an "
-            "admin for a new password and sign in from elsewhere."
+            f"Too many wrong passwords. Try again in {math.ceil(seconds / 60)} minute(s), or ask "
+            "an admin for a new password and sign in from elsewhere."
         )
         super().__init__(429, "login_locked", detail, headers={"Retry-After": str(seconds)})
 

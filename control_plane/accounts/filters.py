@@ -34,7 +34,9 @@ class KeyFilter(filters.FilterSet):
 class AuditFilter(filters.FilterSet):
     """The audit log. `action` may be a family: `key` finds key.create too."""
 
-    action = filters.CharFilter(method="by_action", help_text="An action, or the word before its dot.")
+    action = filters.CharFilter(
+        method="by_action", help_text="An action, or the word before its dot."
+    )
     since = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", help_text="From then on.")
     until = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", help_text="Before then.")
 

@@ -29,7 +29,8 @@ NOBODY: Final = "anonymous"
 
 def user_prove(username: str, password: str, request: Request) -> User:
     """The user who has this name and password. Raises LoginFailedError, LockedError or
-    ThrottledError."""
+    ThrottledError.
+    """
     ip = client_ip(request._request)  # noqa: SLF001 - DRF's way to Django's request
     _refuse_locked(username, ip, timezone.now())
     with throttle.password_check(ip):

@@ -29,9 +29,7 @@ class User(AbstractBaseUser):
     """An operator."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    username = models.CharField(
-        max_length=64, unique=True, validators=[ASCIIUsernameValidator()]
-    )
+    username = models.CharField(max_length=64, unique=True, validators=[ASCIIUsernameValidator()])
     role = models.CharField(max_length=16, choices=ROLES, default=Role.VIEWER.value)
     is_active = models.BooleanField(default=True)
     token_generation = models.PositiveIntegerField(

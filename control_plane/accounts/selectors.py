@@ -8,7 +8,8 @@ from shared import snapshot
 
 def keys_for_snapshot() -> list[snapshot.ApiKey]:
     """Every API key as the data planes need it. Disabled and expired ones too: that a key exists
-    at all is what closes the proxy to callers without one."""
+    at all is what closes the proxy to callers without one.
+    """
     return [
         snapshot.ApiKey(
             id=key.id,

@@ -28,7 +28,7 @@ _SECRET_WORDS: Final = ("password", "token", "secret", "sha256", "passwd")
 _KEY_FIELDS: Final = ("name", "enabled", "expires_at", "allowed_models")
 
 
-def audit_record(  # noqa: PLR0913 - the columns of one record
+def audit_record(  # noqa: PLR0913, PLR0917 - the columns of one record
     actor: User | str,
     action: str,
     target: str = "",
@@ -163,9 +163,7 @@ def key_create(
 ) -> tuple[ApiKey, str]:
     """Make a key. Its text is in the second value and nowhere else."""
     minted = mint()
-    key = ApiKey(
-        id=minted.id, sha256=minted.sha256, last4=minted.last4, created_by=actor, **values
-    )
+    key = ApiKey(id=minted.id, sha256=minted.sha256, last4=minted.last4, created_by=actor, **values)
     with transaction.atomic():
         _key_save(key, force_insert=True)
         revision_bump()

@@ -13,6 +13,4 @@ log = structlog.get_logger(__name__)
 @shared_task(name="accounts.flush_expired", ignore_result=True)
 def flush_expired() -> None:
     """Forget refresh tokens and failed logins that count no more. Twice at once does no harm."""
-    log.info(
-        "accounts_flushed", tokens=tokens.tokens_flush(), failed_logins=login.failures_flush()
-    )
+    log.info("accounts_flushed", tokens=tokens.tokens_flush(), failed_logins=login.failures_flush())

@@ -75,8 +75,10 @@ def is_alive(token: Token, user: User) -> bool:
 
 
 def pair_rotate(text: str) -> tuple[Pair, User]:
-    """Take a refresh token for a new pair. Raises TokenRefusedError; of any number of callers with the
-    same token one at most gets a pair."""
+    """Take a refresh token for a new pair. Raises TokenRefusedError.
+
+    Of any number of callers with the same token, one at most gets a pair.
+    """
     refresh = _read(text)
     with transaction.atomic():
         user = _consume(refresh)
@@ -108,16 +110,16 @@ def tokens_flush() -> int:
 
 def _consume(refresh: _Refresh) -> User | None:
     """Mark the token as used. None: it may not be used (and when it was used before, what follows
-    from that is written, so the caller must let the transaction commit)."""
+    from that is written, so the caller must let the transaction commit).
+    """
     # The lock on the user's row puts callers in line; the second one sees what the first wrote.
     user = (
-        User.objects.select_for_update()
-        .filter(pk=refresh.get(api_settings.USER_ID_CLAIM))
-        .first()
+        User.objects.select_for_update().filter(pk=refresh.get(api_settings.USER_ID_CLAIM)).first()
     )
     if user is None or not is_alive(refresh, user):
         return None
-    known = OutstandingToken.objects.filter(jti=refresh[api_settings.JTI_CLAIM], user=user).first()
+    jti = refresh[api_settings.JTI_CLAIM]
+    known = OutstandingToken.objects.filter(jti=jti, user=user).first()
     if known is None:
         return None
     if BlacklistedToken.objects.filter(token=known).exists():

@@ -53,8 +53,8 @@ def _set_up() -> None:
             del os.environ[name]
     os.environ.update(_environment(data_dir))
     django.setup()
-    from django.conf import settings  # noqa: PLC0415 - after the environment
-    from django.db import connection  # noqa: PLC0415 - after the environment
+    from django.conf import settings
+    from django.db import connection
 
     if connection.vendor == "sqlite":
         # A file: threads that share an in-memory database lock each other out at once.
@@ -79,13 +79,13 @@ def no_database_unasked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 def flush_as_tests_need() -> Iterator[None]:
     """Transactional tests empty every table afterwards: that must pass the audit log's triggers,
     and leave the one row of revisions, which a migration made."""
-    from django.db.backends.base.operations import BaseDatabaseOperations  # noqa: PLC0415
+    from django.db.backends.base.operations import BaseDatabaseOperations
 
     triggers = importlib.import_module("control_plane.accounts.migrations.0003_audit_append_only")
     flush = BaseDatabaseOperations.execute_sql_flush
 
     def flush_everything(self: BaseDatabaseOperations, sql_list: list[str]) -> None:
-        from control_plane.revisions.models import Revision  # noqa: PLC0415
+        from control_plane.revisions.models import Revision
 
         with self.connection.schema_editor() as editor:
             triggers.drop(None, editor)
@@ -102,7 +102,7 @@ def flush_as_tests_need() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def sign_ins_unthrottled() -> None:
     """Each test begins with full buckets."""
-    from control_plane.accounts import throttle  # noqa: PLC0415 - after Django's set-up
+    from control_plane.accounts import throttle
 
     throttle.buckets.clear()
 
@@ -110,7 +110,7 @@ def sign_ins_unthrottled() -> None:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Valkey of this test process."""
-    from deploy.local import engine  # noqa: PLC0415 - for tests that need it
+    from deploy.local import engine
 
     directory: Path = tmp_path_factory.mktemp("valkey")
     with engine.running(directory) as url:
@@ -120,7 +120,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def redis(redis_url: str, settings: SettingsWrapper) -> Iterator[Redis]:
     """The control plane's client, on an empty Valkey."""
-    from control_plane.common import redis as ours  # noqa: PLC0415 - after Django's set-up
+    from control_plane.common import redis as ours
 
     settings.REDIS_URL = redis_url
     client = ours.client()
@@ -132,7 +132,7 @@ def redis(redis_url: str, settings: SettingsWrapper) -> Iterator[Redis]:
 @pytest.fixture
 def cast(db: None) -> Cast:
     """Alice, Bob and Charlie."""
-    from fakes.cast import Cast  # noqa: PLC0415 - after Django's set-up
+    from fakes.cast import Cast
 
     return Cast.enter()
 
@@ -158,6 +158,6 @@ def as_viewer(cast: Cast) -> APIClient:
 @pytest.fixture
 def as_nobody(db: None) -> APIClient:
     """Somebody who is not signed in."""
-    from rest_framework.test import APIClient  # noqa: PLC0415 - after Django's set-up
+    from rest_framework.test import APIClient
 
     return APIClient()

@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='user',
-            name='token_generation',
-            field=models.PositiveIntegerField(default=0, editable=False, help_text='Tokens of an earlier generation are dead.'),
+            model_name="user",
+            name="token_generation",
+            field=models.PositiveIntegerField(
+                default=0, editable=False, help_text="Tokens of an earlier generation are dead."
+            ),
         ),
     ]

@@ -1,5 +1,7 @@
 """The audit log can be appended to, and nothing else: the database itself says so."""
 
+from typing import Any
+
 from django.db import migrations
 
 TABLE = "accounts_auditrecord"
@@ -28,7 +30,7 @@ POSTGRESQL_DROP = f"""
 """
 
 
-def create(_apps, schema_editor):
+def create(_apps: Any, schema_editor: Any) -> None:
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(POSTGRESQL)
     else:
@@ -36,7 +38,7 @@ def create(_apps, schema_editor):
             schema_editor.execute(statement)
 
 
-def drop(_apps, schema_editor):
+def drop(_apps: Any, schema_editor: Any) -> None:
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(POSTGRESQL_DROP)
     else:
