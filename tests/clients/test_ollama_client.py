@@ -13,7 +13,7 @@ MODELS = {model for models in NODES.values() for model in models}
 
 @pytest.fixture
 def client(system):
-    with ollama.Client(system.proxy) as native:
+    with ollama.Client(system.proxy, timeout=20) as native:
         yield native
 
 

@@ -8,7 +8,8 @@ would do it.
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -75,15 +76,15 @@ class Installation:
         """Stop everything."""
         self._exits.close()
 
-    def operator(self) -> httpx.Client:
+    @contextmanager
+    def operator(self) -> Iterator[httpx.Client]:
         """A signed-in client of the control plane."""
         password = (self.data_dir / "initial_admin_password").read_text().strip()
-        client = httpx.Client(base_url=self.control, timeout=15)
-        answer = client.post(
-            "/api/account/login", json={"username": "root", "password": password}
-        ).raise_for_status()
-        client.headers["Authorization"] = f"Bearer {answer.json()['access']}"
-        return client
+        with httpx.Client(base_url=self.control, timeout=15) as client:
+            ask = {"username": "root", "password": password}
+            answer = client.post("/api/account/login", json=ask).raise_for_status()
+            client.headers["Authorization"] = f"Bearer {answer.json()['access']}"
+            yield client
 
     def models(self) -> set[str]:
         """What the data plane lists."""
@@ -95,7 +96,14 @@ class Installation:
 
     def _serves(self, supervisor: Process) -> bool:
         assert supervisor.is_running, supervisor.tail()
-        return self.models() >= {model for models in NODES.values() for model in models}
+        wanted = {model for models in NODES.values() for model in models}
+        return self.models() >= wanted and self._is_ready(self.control)
+
+    def _is_ready(self, plane: str) -> bool:
+        try:
+            return httpx.get(f"{plane}/readyz").is_success
+        except httpx.TransportError:
+            return False
 
     def _environment(self) -> dict[str, str]:
         inherited = {
