@@ -34,13 +34,17 @@ async def opened():
 
 
 async def test_a_loaded_model_serves_as_many_at_once_as_it_has_slots(opened):
-    async with FakeOllama(["a"], num_parallel=2, tokens_per_s=100) as node:
-        began = time.monotonic()
+    async with FakeOllama(["a"], num_parallel=2, tokens_per_s=20) as node:
         client = opened(node)
-        await asyncio.gather(*(client.generate("a", "10 words") for _ in range(4)))
-        took = time.monotonic() - began
+        began = time.monotonic()
+        tasks = [asyncio.create_task(client.generate("a", PROMPT)) for _ in range(4)]
+        await until(lambda: node.active == 4)
+        (runner,) = node.node.scheduler._loaded.values()
+        await until(lambda: len(runner.waiting) == 2)
+        assert runner.free_slots == 0
+        await asyncio.gather(*tasks)
+    assert time.monotonic() - began >= 0.5, "two rounds of a quarter of a second"
     assert node.peak == 4, "waiting for a slot counts as active"
-    assert 0.2 <= took < 0.35, "two rounds of a tenth of a second"
 
 
 async def test_slots_are_given_in_order(opened):
@@ -169,5 +173,6 @@ async def test_a_client_that_leaves_stops_the_work_at_once(knobs):
 async def test_tokens_come_at_the_speed_that_was_set(opened):
     async with FakeOllama(["a"], tokens_per_s=200, prompt_tokens_per_s=100) as node:
         answer = await opened(node).generate("a", "40 words")
-    assert answer.eval_duration == pytest.approx(200_000_000, rel=0.25)
-    assert answer.prompt_eval_duration == pytest.approx(20_000_000, rel=0.5)
+    # At least: a busy machine may be late, a node is never early.
+    assert answer.eval_duration >= 199_000_000
+    assert answer.prompt_eval_duration >= 19_000_000
