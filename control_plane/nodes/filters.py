@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django.db.models import QuerySet
+    from django.db.models.expressions import OrderBy
 
     from control_plane.nodes.models import Node
 
@@ -94,8 +95,8 @@ def _canonical(text: str) -> str:
         raise InvalidFilterError("model", "That is no model name.") from error
 
 
-def _order(text: str) -> list[object]:
-    order: list[object] = []
+def _order(text: str) -> list[OrderBy | str]:
+    order: list[OrderBy | str] = []
     for key in text.split(","):
         name = key.strip().removeprefix("-")
         if name not in ORDERINGS:

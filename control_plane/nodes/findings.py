@@ -30,7 +30,8 @@ from shared.snapshot import Verdict
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator, Sequence
+    import uuid
+    from collections.abc import Sequence
 
     from control_plane.nodes.client import Observation
     from shared.snapshot import ProxyConfig
@@ -53,30 +54,21 @@ HEALTH_FIELDS: Final = (
 def findings_save(observations: Sequence[Observation], config: ProxyConfig) -> int:
     """Write what was found of many nodes; returns how many changes the data planes must hear of."""
     now = timezone.now()
-    ordered = sorted(
-        (seen for seen in observations if seen.target.id is not None),
-        key=lambda seen: str(seen.target.id),
-    )
-    return sum(_chunk_save(chunk, config, now) for chunk in _chunks(ordered))
-
-
-def _chunks(ordered: list[Observation]) -> Iterator[list[Observation]]:
-    for start in range(0, len(ordered), CHUNK):
-        yield ordered[start : start + CHUNK]
+    found = {seen.target.id: seen for seen in observations if seen.target.id is not None}
+    ids = sorted(found)
+    chunks = (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
+    return sum(_chunk_save({pk: found[pk] for pk in chunk}, config, now) for chunk in chunks)
 
 
 @transaction.atomic
-def _chunk_save(chunk: list[Observation], config: ProxyConfig, now: dt.datetime) -> int:
-    ids = [seen.target.id for seen in chunk]
-    nodes = {
-        node.pk: node for node in Node.objects.select_for_update().filter(pk__in=ids).order_by("pk")
-    }
-    asked = [seen.target.id for seen in chunk if _has_inventory(seen)]
+def _chunk_save(chunk: dict[uuid.UUID, Observation], config: ProxyConfig, now: dt.datetime) -> int:
+    nodes = Node.objects.select_for_update().filter(pk__in=chunk).order_by("pk")
+    asked = [pk for pk, seen in chunk.items() if _has_inventory(seen)]
     inventories = NodeInventory.objects.in_bulk(asked) if asked else {}
     changes = 0
-    for seen in chunk:
-        node = nodes.get(seen.target.id)
-        if node is None or node.revision != seen.target.revision:
+    for node in nodes:
+        seen = chunk[node.pk]
+        if node.revision != seen.target.revision:
             continue
         is_news = health_take(node, seen, config, now)
         node.save(update_fields=HEALTH_FIELDS)

@@ -30,6 +30,7 @@ from shared.addresses import InvalidAddressError
 from shared.snapshot import Verdict
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Mapping
 
     from rest_framework.request import Request
@@ -86,7 +87,7 @@ def node_create(values: Mapping[str, Any], by: By) -> Edited:
 
 
 def node_update(
-    node_id: object, values: Mapping[str, Any], by: By, *, revision: int | None = None
+    node_id: uuid.UUID, values: Mapping[str, Any], by: By, *, revision: int | None = None
 ) -> Edited:
     """Edit a node; `revision` is the edit that the operator saw (None: whatever it is now)."""
     node = Node.objects.get(pk=node_id)
@@ -118,7 +119,7 @@ def node_update(
     return Edited(node, seen)
 
 
-def node_delete(node_id: object, by: By, *, revision: int | None = None) -> None:
+def node_delete(node_id: uuid.UUID, by: By, *, revision: int | None = None) -> None:
     """Remove a node. Requests that it is answering end undisturbed; no new ones go there."""
     with transaction.atomic():
         node = Node.objects.select_for_update().get(pk=node_id)

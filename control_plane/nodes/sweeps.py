@@ -12,7 +12,7 @@ import contextlib
 import datetime as dt
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 import structlog
@@ -125,7 +125,7 @@ def _tell_redis(*, latencies_changed: bool) -> None:
     pipe.set(keys.SWEEP_FINISHED_AT, f"{time.time():.3f}")
     if latencies_changed:
         rows = Node.objects.exclude(latency_s=None).values_list("pk", "latency_s")
-        latencies = {str(pk): f"{latency_s:.6f}" for pk, latency_s in rows}
+        latencies: dict[Any, Any] = {str(pk): f"{latency_s:.6f}" for pk, latency_s in rows}
         pipe.delete(keys.LATENCIES)  # nodes that are gone leave with it
         if latencies:
             pipe.hset(keys.LATENCIES, mapping=latencies)

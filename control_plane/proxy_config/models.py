@@ -7,7 +7,7 @@ The ranges stand here once: the API checks them and the schema shows them. `None
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -15,6 +15,9 @@ from django.db import models
 
 from shared.snapshot import ProxyConfig as Defaults
 from shared.snapshot import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROW: Final = 1
 _DEFAULTS: Final = Defaults()
@@ -35,7 +38,11 @@ def validate_finite(value: float) -> None:
 def _seconds(
     default: float, minimum: float, maximum: float, help_text: str
 ) -> models.FloatField[float, float]:
-    ranges = [validate_finite, MinValueValidator(minimum), MaxValueValidator(maximum)]
+    ranges: list[Callable[[float], None]] = [
+        validate_finite,
+        MinValueValidator(minimum),
+        MaxValueValidator(maximum),
+    ]
     return models.FloatField(default=default, validators=ranges, help_text=help_text)
 
 

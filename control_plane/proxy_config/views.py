@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.generics import GenericAPIView
@@ -16,6 +16,8 @@ from control_plane.proxy_config.services import proxy_config_update
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+
+    from control_plane.accounts.models import User
 
 
 class ProxyConfigView(GenericAPIView[ProxyConfig]):
@@ -47,5 +49,6 @@ class ProxyConfigView(GenericAPIView[ProxyConfig]):
         revision = values.pop("revision", None)
         if not partial:
             values = {**proxy_config_defaults(), **values}
-        row = proxy_config_update(values, request.user, revision=revision, request=request)
+        operator = cast("User", request.user)  # nobody else has a role
+        row = proxy_config_update(values, operator, revision=revision, request=request)
         return Response(self.get_serializer(row).data)

@@ -12,7 +12,7 @@ verified revision that is higher than the database's can only mean that the data
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import redis
 import structlog
@@ -69,8 +69,8 @@ def snapshot_publish(*, distrusted: bytes | None = None) -> Published:
     client = redis_client()
     for _ in range(ATTEMPTS):
         with client.pipeline() as pipe:
-            pipe.watch(keys.SNAPSHOT)
-            there = pipe.getrange(keys.SNAPSHOT, 0, HEADER_BYTES - 1)
+            pipe.watch(keys.SNAPSHOT)  # type: ignore[no-untyped-call]  # redis-py has no types for it
+            there = cast("bytes", pipe.getrange(keys.SNAPSHOT, 0, HEADER_BYTES - 1))
             is_trusted = distrusted is None or there != distrusted[:HEADER_BYTES]
             # After the watch: an epoch renewed meanwhile is seen here, or its snapshot fails ours.
             if is_trusted and _is_up_to_date(_header(there), revision_current()):
@@ -107,7 +107,7 @@ def snapshot_reconcile() -> Finding | None:
 
 
 def _reconcile() -> Finding:
-    sealed = redis_client().get(keys.SNAPSHOT)
+    sealed = cast("bytes | None", redis_client().get(keys.SNAPSHOT))
     finding = _finding(sealed, *revision_current())
     if finding is Finding.CURRENT:
         return finding

@@ -116,19 +116,25 @@ def active_requests_now(nodes: Iterable[Node]) -> dict[str, Any]:
     """How many requests these nodes are processing, in all and for each instance."""
     fleet = fleet_now()
     counts = fleet.active_counts()
-    rows = [
-        {
-            "node_id": str(node.pk),
-            "name": node.name,
-            "active_requests": sum(counts.get(str(node.pk), {}).values())
-            if fleet.is_known
-            else None,
-            "by_instance": counts.get(str(node.pk), {}),
-        }
-        for node in nodes
-    ]
-    total = sum(row["active_requests"] for row in rows) if fleet.is_known else None
-    return {"reports_available": fleet.is_known, "active_requests": total, "nodes": rows}
+    rows: list[dict[str, Any]] = []
+    total = 0
+    for node in nodes:
+        by_instance = counts.get(str(node.pk), {})
+        active = sum(by_instance.values())
+        total += active
+        rows.append(
+            {
+                "node_id": str(node.pk),
+                "name": node.name,
+                "active_requests": active if fleet.is_known else None,
+                "by_instance": by_instance,
+            }
+        )
+    return {
+        "reports_available": fleet.is_known,
+        "active_requests": total if fleet.is_known else None,
+        "nodes": rows,
+    }
 
 
 def instances_public(fleet: Fleet, epoch: str, revision: int) -> list[dict[str, Any]]:
