@@ -36,10 +36,10 @@ async def opened():
 async def test_a_loaded_model_serves_as_many_at_once_as_it_has_slots(opened):
     async with FakeOllama(["a"], num_parallel=2, tokens_per_s=20) as node:
         client = opened(node)
+        await client.generate("a", "")
+        (runner,) = node.node.scheduler._loaded.values()
         began = time.monotonic()
         tasks = [asyncio.create_task(client.generate("a", PROMPT)) for _ in range(4)]
-        await until(lambda: node.active == 4)
-        (runner,) = node.node.scheduler._loaded.values()
         await until(lambda: len(runner.waiting) == 2)
         assert runner.free_slots == 0
         await asyncio.gather(*tasks)
