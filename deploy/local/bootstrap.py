@@ -10,7 +10,6 @@ and the system's pip installs into it.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -34,7 +33,8 @@ def main(arguments: list[str]) -> None:
     """Install the lock named first, then become what stands behind `--`."""
     if sys.version_info < MINIMUM:
         fail(f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}.")
-    lock, separator, *command = arguments
+    lock, separator = [*arguments, "", ""][:2]
+    command = arguments[2:]
     if lock not in SUPERSETS or separator != "--" or not command:
         fail("usage: bootstrap.py requirements.txt|requirements-dev.txt -- ARGUMENT...")
     if not is_installed(lock):
@@ -95,25 +95,30 @@ def _read_stamp() -> dict[str, str]:
 
 
 def _environment_with_pip() -> list[str]:
-    """Make `.venv` unless it stands, and say how to call a pip that installs into it."""
-    has_ensurepip = importlib.util.find_spec("ensurepip") is not None and _ensurepip_works()
-    if not PYTHON.exists():
-        options = [] if has_ensurepip else ["--without-pip"]
-        made = subprocess.run([sys.executable, "-m", "venv", *options, str(VENV)], check=False)
-        if made.returncode:
-            fail("the virtual environment could not be made; what was said stands above.")
-    own_pip = [str(PYTHON), "-m", "pip"]
-    if _succeeds(*own_pip, "--version"):
-        return own_pip
+    """Make `.venv` unless it stands, and say how to call a pip that installs into it.
+
+    The system's pip can install into an environment that has none, which saves the seconds of
+    giving it one, and is the only way on a Debian without python3-venv. Where there is no such pip,
+    the environment gets its own.
+    """
     system_pip = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
+    own_pip = [str(PYTHON), "-m", "pip"]
+    if PYTHON.exists() and _succeeds(*own_pip, "--version"):
+        return own_pip
+    _make_environment("--without-pip")
     if _succeeds(*system_pip, "--version"):
         return system_pip
-    fail("pip is missing; install it first (Debian: apt install python3-venv, or python3-pip).")
+    # Debian without python3-venv has the module ensurepip, but not the wheels inside.
+    if not _succeeds(sys.executable, "-c", "import ensurepip; ensurepip.version()"):
+        fail("pip is missing; install it first (Debian: apt install python3-venv, or python3-pip).")
+    _make_environment("--clear")
+    return own_pip
 
 
-def _ensurepip_works() -> bool:
-    """Debian without python3-venv ships the module but not the wheels inside."""
-    return _succeeds(sys.executable, "-c", "import ensurepip; ensurepip.version()")
+def _make_environment(option: str) -> None:
+    made = subprocess.run([sys.executable, "-m", "venv", option, str(VENV)], check=False)
+    if made.returncode:
+        fail("the virtual environment could not be made; what was said stands above.")
 
 
 def _succeeds(*command: str) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# The Python that made our own environment: what a newcomer calls it with.
+PYTHON = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
 SCRIPT = Path("deploy/local/bootstrap.py")
 
 
@@ -26,7 +28,7 @@ def project(tmp_path: Path) -> Path:
 
 def bootstrap(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
+        [PYTHON, str(SCRIPT), *arguments],
         cwd=project,
         capture_output=True,
         text=True,

@@ -5,22 +5,27 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import PASSWORD, ROOT, Run, is_alive, until
+from fakes.make_run import ROOT, Run, is_alive
 from fakes.process import OllamaProcess
+from fakes.processes import eventually
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.xdist_group("supervisor")]
 
 SECOND_START_S = 5.0
 MEMORY_LIMIT_MB = 400
+RECOVERY_S = 20.0
+PASSWORD = re.compile(r"password (\S+)")
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +125,14 @@ def test_the_idle_stack_is_small(run: Run) -> None:
 def test_what_dies_is_started_again(run: Run, word: str, name: str) -> None:
     victim = run.child(word)
     os.kill(victim, signal.SIGKILL)
-    until(lambda: not is_alive(victim))
-    until(lambda: any(word in command for command in run.descendants().values()))
-    until(lambda: f"{name} ended (killed by SIGKILL)" in run.output)
-    until(lambda: is_serving(run))
+    eventually("its death", lambda: not is_alive(victim), RECOVERY_S)
+    eventually("the report", lambda: f"{name} ended (killed by SIGKILL)" in run.output, RECOVERY_S)
+    eventually(
+        "its return",
+        lambda: any(word in command for command in run.descendants().values()),
+        RECOVERY_S,
+    )
+    eventually("service", lambda: is_serving(run), RECOVERY_S)
 
 
 def is_serving(run: Run) -> bool:
@@ -152,14 +161,15 @@ def test_a_running_answer_finishes_before_the_end(make_run: Callable[..., Run]) 
     with OllamaProcess(["slow:latest"], name="slow", tokens_per_s=20) as slow:
         system = make_run(AIVONX_NODES=slow.url)
         system.start()
-        connection = http.client.HTTPConnection(*system.proxy.split(":"), timeout=30)
-        body = json.dumps({"model": "slow", "prompt": "write a long story please", "stream": True})
-        connection.request("POST", "/api/generate", body)
-        answer = connection.getresponse()
-        answer.readline()
         assert system.process is not None
-        system.process.send_signal(signal.SIGINT)
-        rest = answer.read().decode()
+        body = json.dumps({"model": "slow", "prompt": "write a long story please", "stream": True})
+        connection = http.client.HTTPConnection(*system.proxy.split(":"), timeout=30)
+        with closing(connection):
+            connection.request("POST", "/api/generate", body)
+            with connection.getresponse() as answer:
+                answer.readline()
+                system.process.send_signal(signal.SIGINT)
+                rest = answer.read().decode()
         assert '"done":true' in rest.splitlines()[-1]
         assert system.process.wait(30) == 0
 
@@ -170,7 +180,7 @@ def test_killing_the_supervisor_leaves_no_orphan(make_run: Callable[..., Run]) -
     family = system.descendants()
     assert len(family) >= 5
     os.kill(system.pid, signal.SIGKILL)
-    until(lambda: not [pid for pid in family if is_alive(pid)], 10)
+    eventually("the end of all", lambda: not [pid for pid in family if is_alive(pid)], RECOVERY_S)
 
 
 @pytest.mark.parametrize(
