@@ -7,13 +7,14 @@ cookies, no redirects, no decompression, no proxies from the environment.
 from __future__ import annotations
 
 import io
-import weakref
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
 from aiohttp import ClientTimeout, hdrs
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -22,9 +23,9 @@ from data_plane.upstream.dial import AddressRefusedError, Resolver, socket_facto
 from data_plane.upstream.faults import Fault, NodeFailedError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from multidict import CIMultiDictProxy
 
@@ -38,6 +39,7 @@ LARGE_BODY_BYTES: Final = 256 * 1024
 """Larger bodies are written in pieces, so that one of them does not hold up the loop."""
 
 DNS_CACHE_S: Final = 10
+HEAD_END: Final = b"\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -46,7 +48,45 @@ class _Sending:
 
 
 _sending: ContextVar[_Sending | None] = ContextVar("sending", default=None)
-_used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
+
+
+class _BadFramingError(aiohttp.ClientPayloadError):
+    """The body is not framed as HTTP frames it."""
+
+
+class _Protocol(ResponseHandler):
+    """A connection to a node."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.is_used = False
+
+    def data_received(self, data: bytes) -> None:
+        # The parser throws away a head that came in one piece with bytes that it cannot read. Fed
+        # by itself, the head is out before the body is looked at.
+        payload = self._payload
+        if payload is None or payload.is_eof():
+            end = data.find(HEAD_END) + len(HEAD_END)
+            if len(HEAD_END) <= end < len(data):
+                super().data_received(data[:end])
+                data = data[end:]
+        super().data_received(data)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        # When the parser meets a bad chunk, aiohttp (3.14.5) closes the connection and tells it to
+        # whoever waits for a head, but not to whoever reads the body: that one would wait for ever.
+        payload = self._payload
+        super().set_exception(exc, *cause)
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(_BadFramingError(str(exc)))
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections of our kind."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory = cast("partial[ResponseHandler]", partial(_Protocol, loop=self._loop))
 
 
 class _Request(aiohttp.ClientRequest):
@@ -54,9 +94,8 @@ class _Request(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         sending, protocol = _sending.get(), conn.protocol
-        if sending is not None and protocol is not None:
-            sending.is_reused = protocol in _used
-            _used.add(protocol)
+        if sending is not None and isinstance(protocol, _Protocol):
+            sending.is_reused, protocol.is_used = protocol.is_used, True
         return await super().send(conn)
 
 
@@ -117,7 +156,7 @@ class Forwarder:
         self._fresh_session = self._make_session(policy, is_pooled=False)
 
     def _make_session(self, policy: AddressPolicy, *, is_pooled: bool) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             resolver=self._resolver,
             ttl_dns_cache=DNS_CACHE_S,
             limit=0,  # admission is our own; a hidden queue here would look like a slow node
@@ -251,9 +290,5 @@ def _head_error(error: Exception) -> NodeFailedError:
 
 def _body_error(error: Exception) -> NodeFailedError:
     """What an error within the body means: a broken connection, or bytes that are not HTTP."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, aiohttp.http_exceptions.TransferEncodingError):
-            return NodeFailedError(Fault.BAD_FRAMING, type(cause).__name__)
-        cause = cause.__cause__
-    return NodeFailedError(Fault.BROKEN, type(error).__name__)
+    fault = Fault.BAD_FRAMING if isinstance(error, _BadFramingError) else Fault.BROKEN
+    return NodeFailedError(fault, type(error).__name__)

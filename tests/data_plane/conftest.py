@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,21 @@ async def snapshot_of(
     )
 
 
+@dataclass(frozen=True)
+class Answered:
+    """An answer that was read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
 class Plane:
     """A running data plane and a client's view of it."""
 
@@ -109,20 +125,18 @@ class Plane:
         assert await self.app.state.offer(wire.seal(snapshot, SNAPSHOT_KEY.encode()), "test")
         return snapshot
 
-    async def chat(self, **fields: Any) -> aiohttp.ClientResponse:
+    async def chat(self, **fields: Any) -> Answered:
         """A native chat, read to its end."""
         return await self.post("/api/chat", chat_body(**fields))
 
-    async def post(self, path: str, body: Any, **headers: str) -> aiohttp.ClientResponse:
+    async def post(self, path: str, body: Any, **headers: str) -> Answered:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         async with self.session.post(self.url(path), data=data, headers=headers) as answer:
-            await answer.read()
-            return answer
+            return Answered(answer.status, answer.headers, await answer.read())
 
-    async def get(self, path: str, method: str = "GET", **headers: str) -> aiohttp.ClientResponse:
+    async def get(self, path: str, method: str = "GET", **headers: str) -> Answered:
         async with self.session.request(method, self.url(path), headers=headers) as answer:
-            await answer.read()
-            return answer
+            return Answered(answer.status, answer.headers, await answer.read())
 
     def lines(self, event: str = "request") -> list[dict[str, Any]]:
         """Log lines of one event."""
@@ -198,3 +212,75 @@ async def make_plane(tmp_path: Path) -> AsyncIterator[MakePlane]:
 @pytest.fixture
 async def plane(make_plane: MakePlane) -> Plane:
     return await make_plane()
+
+
+class Wire:
+    """A client that sees every byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.received = b""
+        self.was_reset = False
+
+    def send(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    def post(self, path: str, body: Any, *, version: str = "1.1", headers: str = "") -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send(
+            f"POST {path} HTTP/{version}\r\nHost: proxy\r\n{headers}"
+            f"Content-Length: {len(data)}\r\n\r\n".encode() + data
+        )
+
+    async def until(self, needle: bytes, within_s: float = 5.0) -> bytes:
+        """Read until the needle has come."""
+        async with asyncio.timeout(within_s):
+            while needle not in self.received:
+                chunk = await self._reader.read(65_536)
+                assert chunk, self.received
+                self.received += chunk
+        return self.received
+
+    async def to_the_end(self, within_s: float = 5.0) -> bytes:
+        """Read until the connection ends, cleanly or not."""
+        try:
+            async with asyncio.timeout(within_s):
+                while chunk := await self._reader.read(65_536):
+                    self.received += chunk
+        except ConnectionResetError:
+            self.was_reset = True
+        return self.received
+
+    @property
+    def status(self) -> int:
+        return int(self.received.split(b" ", 2)[1])
+
+    def finish(self) -> None:
+        """Close the writing side."""
+        self._writer.write_eof()
+
+    def pause(self) -> None:
+        """Stop reading: the window fills."""
+        self._writer.transport.pause_reading()
+
+    def leave(self, *, abruptly: bool = False) -> None:
+        if abruptly:
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
+
+
+@pytest.fixture
+async def dial() -> AsyncIterator[Callable[[Plane], Awaitable[Wire]]]:
+    """Open raw connections; closed at the end."""
+    opened: list[Wire] = []
+
+    async def open_one(plane: Plane, limit: int = 65_536) -> Wire:
+        reader, writer = await asyncio.open_connection("127.0.0.1", plane.port, limit=limit)
+        opened.append(Wire(reader, writer))
+        return opened[-1]
+
+    yield open_one
+    for wire in opened:
+        wire.leave(abruptly=True)
