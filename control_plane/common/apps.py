@@ -11,4 +11,4 @@ class CommonConfig(AppConfig):
 
     def ready(self) -> None:
         """Load the checks, which register themselves."""
-        from control_plane.common import checks  # noqa: F401, PLC0415 - needs loaded apps
+        from control_plane.common import checks  # noqa: F401 - needs loaded apps

@@ -1,8 +1,8 @@
 """One shape for every error: {"detail", "code", "errors", "request_id"}.
 
 Raise `ApiError` where the meaning is known; `exceptions.exception_handler` turns it, and whatever
-DRF, Django or a database raises, into that shape. `code` is stable, `detail` says what to do next, `errors` names
-the fields.
+DRF, Django or a database raises, into that shape. `code` is stable, `detail` says what to do next,
+`errors` names the fields.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 DATABASE_ERRORS: Final = (OperationalError, InterfaceError)
 DATABASE_RETRY_AFTER_S: Final = 2
 
+
 class ApiError(exceptions.APIException):
     """An error with a meaning of ours."""
 
-    def __init__(  # noqa: PLR0913 - the parts of one answer
+    def __init__(
         self,
         status_code: int,
         code: str,

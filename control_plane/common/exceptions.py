@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404
 from rest_framework import exceptions, status
+from rest_framework.renderers import JSONRenderer
 from rest_framework.views import exception_handler as drf_exception_handler
 from rest_framework.views import set_rollback
 
@@ -17,8 +19,13 @@ from control_plane.common.errors import DATABASE_ERRORS, ApiError, body, databas
 
 if TYPE_CHECKING:
     from django.http import JsonResponse
+    from rest_framework.request import Request
     from rest_framework.response import Response
 
+log = structlog.get_logger(__name__)
+
+_NO_FIELD: Final = "non_field_errors"
+_VAGUE: Final = frozenset({"", "error", "authentication_failed"})
 _CODES: Final[dict[int, str]] = {
     status.HTTP_400_BAD_REQUEST: "invalid",
     status.HTTP_401_UNAUTHORIZED: "not_authenticated",
@@ -36,6 +43,7 @@ _CODES: Final[dict[int, str]] = {
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | JsonResponse | None:
     """DRF's hook. None leaves the error to Django, which logs it and answers 500 in our shape."""
     if isinstance(error, DATABASE_ERRORS):
+        log.warning("database_unavailable", error=type(error).__name__)
         set_rollback()
         return database_unavailable()
     if isinstance(error, RequestDataTooBig):
@@ -49,6 +57,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | J
     response = drf_exception_handler(error, context)
     if response is None or not isinstance(error, exceptions.APIException):
         return response
+    _answer_in_json(context.get("request"))
     detail, errors = _explain(error)
     response.data = body(detail, _code(error), errors)
     for name, value in getattr(error, "headers", {}).items():
@@ -56,32 +65,53 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | J
     return response
 
 
+def _answer_in_json(request: Request | None) -> None:
+    """Errors are JSON, also of views that answer in HTML or YAML (/swagger, /api/schema)."""
+    if request is not None:
+        request.accepted_renderer = JSONRenderer()
+        request.accepted_media_type = JSONRenderer.media_type
+
+
 def _code(error: exceptions.APIException) -> str:
     if isinstance(error, ApiError):
         return error.code
-    codes = error.get_codes()
     if isinstance(error, exceptions.ValidationError):
         return "invalid"
-    if isinstance(codes, str) and codes not in {"error", ""}:
-        return codes
-    if isinstance(codes, dict) and isinstance(codes.get("code"), str):
-        return str(codes["code"])
+    codes = error.get_codes()
+    code = codes.get("code") if isinstance(codes, dict) else codes  # SimpleJWT gives a dict
+    if isinstance(code, str) and code not in _VAGUE:
+        return code
     return _CODES.get(error.status_code, "error")
 
 
-def _explain(error: exceptions.APIException) -> tuple[str, dict[str, Any]]:
+def _explain(error: exceptions.APIException) -> tuple[str, dict[str, list[str]]]:
     """A sentence, and the faults by field."""
     if isinstance(error, ApiError):
         return str(error.detail), error.errors
     detail = error.detail
     if isinstance(error, exceptions.ValidationError):
-        faults = detail if isinstance(detail, dict) else {"non_field_errors": detail}
-        named = ", ".join(name for name in faults if name != "non_field_errors")
+        faults = _by_field(detail if isinstance(detail, dict) else {_NO_FIELD: detail})
+        named = ", ".join(name for name in faults if name != _NO_FIELD)
         sentence = f"Check the field(s): {named}." if named else _first(detail)
         return sentence, faults
     if isinstance(detail, dict):
         return str(detail.get("detail", _first(detail))), {}
     return _first(detail), {}
+
+
+def _by_field(faults: Any, prefix: str = "") -> dict[str, list[str]]:
+    """Nested faults under dotted names: {"tags": {2: [...]}} becomes {"tags.2": [...]}."""
+    flat: dict[str, list[str]] = {}
+    for name, fault in faults.items():
+        dotted = f"{prefix}{name}"
+        if isinstance(fault, dict):
+            flat |= _by_field(fault, f"{dotted}.")
+        elif isinstance(fault, list) and any(isinstance(part, (dict, list)) for part in fault):
+            flat |= _by_field({i: part for i, part in enumerate(fault) if part}, f"{dotted}.")
+        else:
+            parts = fault if isinstance(fault, list) else [fault]
+            flat[dotted] = [str(part) for part in parts]
+    return flat
 
 
 def _first(detail: Any) -> str:

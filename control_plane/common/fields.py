@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 
 from control_plane.common.errors import ApiError
+
+MAX_NAMED: Final = 20
+"""So many unknown fields are named; an answer must not grow with whatever was sent."""
 
 
 class StrictFieldsMixin:
@@ -16,7 +19,7 @@ class StrictFieldsMixin:
         """Refuse unknown keys before anything else is looked at."""
         if isinstance(data, dict):
             writable = {name for name, field in self.fields.items() if not field.read_only}  # type: ignore[attr-defined]  # a mixin
-            unknown = sorted(str(name)[:64] for name in data if name not in writable)
+            unknown = sorted(str(name)[:64] for name in data if name not in writable)[:MAX_NAMED]
             if unknown:
                 fault = "This field does not exist or cannot be set."
                 raise serializers.ValidationError({name: [fault] for name in unknown})

@@ -1,31 +1,87 @@
-"""Ordering that refuses what it does not know, instead of ignoring it."""
+"""Query parameters of lists: whatever is not offered is refused, not ignored. A filter with a slip
+of the pen in its name would otherwise show everything, as if it had matched.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from django_filters import BooleanFilter
+from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.filters import OrderingFilter
 
 from control_plane.common.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from django.db.models import QuerySet
+    from django_filters import FilterSet
     from rest_framework.request import Request
     from rest_framework.views import APIView
+
+ALWAYS: Final = frozenset({"limit", "offset", "fields"})
+_BOOLEANS: Final = frozenset({"true", "false"})
+
+
+def invalid_filter(parameter: str, detail: str) -> ApiError:
+    """The one answer to a parameter that cannot be used."""
+    return ApiError(400, "invalid_filter", detail, {parameter: [detail]})
+
+
+class StrictFilterBackend(DjangoFilterBackend):
+    """The view's `filterset_class`, and nothing but that."""
+
+    def filter_queryset(
+        self, request: Request, queryset: QuerySet[Any], view: APIView
+    ) -> QuerySet[Any]:
+        """Narrow the list; raises ApiError for a name or a value that is not offered."""
+        filterset: FilterSet | None = self.get_filterset(request, queryset, view)
+        offered = set() if filterset is None else set(filterset.filters)
+        _refuse_unknown(request, offered | _offered_elsewhere(view))
+        if filterset is None:
+            return queryset
+        _refuse_half_booleans(request, filterset)
+        if not filterset.is_valid():
+            name, faults = next(iter(filterset.errors.items()))
+            raise invalid_filter(name, " ".join(faults))
+        narrowed: QuerySet[Any] = filterset.qs
+        return narrowed
+
+
+def _offered_elsewhere(view: APIView) -> set[str]:
+    offered = set(ALWAYS)
+    if getattr(view, "search_fields", None):
+        offered.add("search")
+    if getattr(view, "ordering_fields", None):
+        offered.add("ordering")
+    return offered
+
+
+def _refuse_unknown(request: Request, offered: set[str]) -> None:
+    for name in request.query_params:
+        if name not in offered:
+            detail = f"This list takes {', '.join(sorted(offered))}."
+            raise invalid_filter(name[:64], detail)
+
+
+def _refuse_half_booleans(request: Request, filterset: FilterSet) -> None:
+    """django-filter takes any other word for "do not filter"."""
+    for name, declared in filterset.filters.items():
+        given = request.query_params.get(name)
+        if isinstance(declared, BooleanFilter) and given and given.lower() not in _BOOLEANS:
+            raise invalid_filter(name, "Give true or false.")
 
 
 class StrictOrderingFilter(OrderingFilter):
     """`?ordering=name,-weight`, over the view's `ordering_fields` only."""
 
     def remove_invalid_fields(
-        self, queryset: QuerySet[Any], fields: Sequence[str], view: APIView, request: Request
+        self, queryset: QuerySet[Any], fields: Iterable[str], view: APIView, request: Request
     ) -> list[str]:
         """Refuse a field that is not offered, naming those that are."""
+        asked = list(fields)
         offered = [name for name, _ in self.get_valid_fields(queryset, view, {"request": request})]
-        unknown = [name for name in fields if name.removeprefix("-") not in offered]
-        if unknown:
-            detail = f"`ordering` takes {', '.join(offered) or 'nothing here'}."
-            raise ApiError(400, "invalid_filter", detail, {"ordering": [detail]})
-        return list(fields)
+        if any(name.removeprefix("-") not in offered for name in asked):
+            raise invalid_filter("ordering", f"`ordering` takes {', '.join(offered)}.")
+        return asked

@@ -63,6 +63,8 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
             "django.request": {"level": "ERROR"},
+            # A stranger's Host header is no fault of ours: the access line has it as a 400.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
         },
     }
 

@@ -1,13 +1,14 @@
-"""Request ids, and the error shape for what is raised outside of DRF."""
+"""Request ids, one line in the log for each request, and the error shape outside of DRF."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from control_plane.common.errors import DATABASE_ERRORS, database_unavailable
-from control_plane.common.requests import HEADER, request_id_enter
+from control_plane.common.requests import HEADER, client_ip, request_id_enter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+QUIET: Final = ("/livez", "/readyz", "/healthz", "/api/health", "/static/")
+"""Asked all day long by machines, or without interest: logged at level debug."""
+MAX_PATH_LENGTH: Final = 256
+
 
 class RequestIdMiddleware:
     """Gives each request its id and echoes it."""
@@ -27,10 +32,20 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Serve the request under its id."""
+        begun_at = time.perf_counter()
         request_id = request_id_enter(request.headers.get(HEADER))
         response = self.get_response(request)
         response[HEADER] = request_id
         response.setdefault("Cache-Control", "no-store")
+        tell = log.debug if request.path.startswith(QUIET) else log.info
+        tell(
+            "request",
+            method=request.method,
+            path=request.path[:MAX_PATH_LENGTH],  # without the query, which may hold anything
+            status=response.status_code,
+            ip=client_ip(request),
+            duration_s=round(time.perf_counter() - begun_at, 4),
+        )
         return response
 
 
@@ -44,9 +59,7 @@ class JsonErrorMiddleware:
         """Serve the request."""
         return self.get_response(request)
 
-    def process_exception(
-        self, _request: HttpRequest, error: Exception
-    ) -> HttpResponseBase | None:
+    def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponseBase | None:
         """Django's hook for what a view raised."""
         if isinstance(error, DATABASE_ERRORS):
             log.warning("database_unavailable", error=type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StrictJsonParser(JSONParser):
-    """JSON in UTF-8, of bounded size and depth, each key once, no NaN."""
+    """JSON in UTF-8, of bounded size and depth, each key once, no NaN, no half characters."""
 
     def parse(
         self,
@@ -30,13 +31,23 @@ class StrictJsonParser(JSONParser):
         if len(data) > limit:
             raise ApiError(413, "payload_too_large", f"The body may have {limit} bytes at most.")
         try:
-            return json.loads(
-                data.decode("utf-8"),
-                object_pairs_hook=_each_key_once,
-                parse_constant=_no_constant,
-            )
+            return _decoded(data)
         except (ValueError, RecursionError) as error:
             raise ParseError("Send one JSON document in UTF-8.", "parse_error") from error
+
+
+def _decoded(data: bytes) -> Any:
+    text = data.decode("utf-8")
+    document = json.loads(
+        text,
+        object_pairs_hook=_each_key_once,
+        parse_constant=_no_constant,
+        parse_float=_finite,
+    )
+    if "\\u" in text:
+        # Half a surrogate pair is no text: it could be neither stored nor put into an answer.
+        json.dumps(document, ensure_ascii=False).encode("utf-8")
+    return document
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -44,6 +55,13 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key stands twice")
     return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
 
 
 def _no_constant(name: str) -> Any:

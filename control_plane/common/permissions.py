@@ -41,7 +41,8 @@ def _has_role(user: Any, needed: Role) -> bool:
 
 class SchemaPermission(BasePermission):
     """The description of the API: open when AIVONX_PUBLIC_SCHEMA says so (the default on
-    loopback), else for whoever is signed in."""
+    loopback), else for whoever is signed in.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002 - DRF's
         """Decide."""

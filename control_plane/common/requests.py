@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
 from contextvars import ContextVar
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 HEADER: Final = "X-Request-ID"
+TASK_HEADER: Final = "aivonx_request_id"
+"""The same of a task's message. `request_id` itself would shadow a name of Celery's."""
 _ACCEPTED: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _current: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -40,4 +43,12 @@ def client_ip(request: HttpRequest) -> str:
     if not trusted:
         return peer
     chain = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part]
-    return chain[-trusted] if len(chain) >= trusted else peer
+    return _address(chain[-trusted]) or peer if len(chain) >= trusted else peer
+
+
+def _address(text: str) -> str:
+    """An IP address in its one form, "" for anything else."""
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").partition("]")[0].partition("%")[0]))
+    except ValueError:
+        return ""

@@ -1,4 +1,4 @@
-"""Sealing what must be kept but not read: Fernet, with a list of keys for rotation, newest first."""
+"""Sealing what must be kept but not read: Fernet, with a list of keys for rotation."""
 
 from __future__ import annotations
 

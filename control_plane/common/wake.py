@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from django.conf import settings
@@ -20,22 +20,28 @@ from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from control_plane.common.requests import TASK_HEADER, current_request_id, request_id_enter
+
 log = structlog.get_logger(__name__)
 
 MAX_WAITING: Final = 1_000
 EXPIRES_S: Final = 60
 """A wake-up that lay longer than this is stale: the schedule has been there by then."""
 
-Call = tuple[str, tuple[str, ...]]
+
+class _Call(NamedTuple):
+    task: str
+    args: tuple[str, ...]
+    request_id: str
 
 
 def wake_on_commit(task: str, *args: str) -> None:
     """Send the task's name to the workers once the caller's transaction has committed."""
-    transaction.on_commit(partial(_messenger, task, args))
+    transaction.on_commit(partial(_wake, _Call(task, args, current_request_id())))
 
 
-def _messenger(task: str, args: tuple[str, ...]) -> None:
-    _Messenger.of_this_process().send(task, args)
+def _wake(call: _Call) -> None:
+    _Messenger.of_this_process().send(call)
 
 
 class _Messenger:
@@ -46,31 +52,45 @@ class _Messenger:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._waiting: queue.Queue[Call] = queue.Queue(MAX_WAITING)
-        threading.Thread(target=self._run, name="wake", daemon=True).start()
+        self._waiting: queue.Queue[_Call] = queue.Queue(MAX_WAITING)
+        self._thread = threading.Thread(target=self._run, name="wake", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether its thread runs, in this process: a fork leaves the thread behind."""
+        return self._pid == os.getpid() and self._thread.is_alive()
 
     @classmethod
     def of_this_process(cls) -> _Messenger:
-        """The messenger, made anew when this process was forked from one that had it."""
+        """The messenger, made anew when there is none that runs."""
         with cls._lock:
-            if cls._instance is None or cls._instance._pid != os.getpid():
+            if cls._instance is None or not cls._instance.is_ours:
                 cls._instance = cls()
             return cls._instance
 
-    def send(self, task: str, args: tuple[str, ...]) -> None:
+    def send(self, call: _Call) -> None:
         """Queue a wake-up. The same one waiting already is enough."""
-        if (task, args) in self._waiting.queue:
-            return
+        with self._waiting.mutex:
+            if any(waiting[:2] == call[:2] for waiting in self._waiting.queue):
+                return
         try:
-            self._waiting.put_nowait((task, args))
+            self._waiting.put_nowait(call)
         except queue.Full:
-            log.warning("wake_dropped", task=task, reason="queue_full")
+            log.warning("wake_dropped", task=call.task, reason="queue_full")
 
     def _run(self) -> None:
         app = import_string(settings.CELERY_APP)
         while True:
-            task, args = self._waiting.get()
+            call = self._waiting.get()
+            request_id_enter(call.request_id)
             try:
-                app.send_task(task, args=args, expires=EXPIRES_S, retry=False)
+                app.send_task(
+                    call.task,
+                    args=call.args,
+                    expires=EXPIRES_S,
+                    retry=False,
+                    headers={TASK_HEADER: call.request_id},
+                )
             except (OperationalError, RedisError, OSError) as error:
-                log.warning("wake_dropped", task=task, reason=type(error).__name__)
+                log.warning("wake_dropped", task=call.task, reason=type(error).__name__)

@@ -11,9 +11,10 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, task_prerun
 from django.conf import settings
 
+from control_plane.common.requests import TASK_HEADER, request_id_enter
 from control_plane.config.beat import BeatStep
 from shared import keys
 
@@ -69,6 +70,12 @@ app.conf.update(
 )
 app.steps["worker"].add(BeatStep)
 app.autodiscover_tasks()
+
+
+@task_prerun.connect
+def go_on_with_the_request(task: Any, **_: Any) -> None:
+    """Log under the id of the request that woke the task, or under a new one."""
+    request_id_enter((task.request.headers or {}).get(TASK_HEADER))
 
 
 @setup_logging.connect

@@ -56,7 +56,12 @@ class Env:
         """Read and check everything. Raises SettingError."""
         data_dir = Path(environ.text(variables, "AIVONX_DATA_DIR", "./var")).resolve()
         bind = environ.bind(variables, "AIVONX_CONTROL_BIND", "127.0.0.1:8000")
-        hosts = {"localhost", "127.0.0.1", "[::1]", f"[{bind.host}]" if ":" in bind.host else bind.host}
+        hosts = {
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            f"[{bind.host}]" if ":" in bind.host else bind.host,
+        }
         return cls(
             data_dir=data_dir,
             control_bind=bind,
@@ -70,7 +75,9 @@ class Env:
             snapshot_key=_snapshot_key(variables),
             node_token_keys=_fernet_keys(variables),
             address_policy=_address_policy(variables),
-            debug=environ.boolean(variables, "AIVONX_DEBUG", default=False, aliases=("DJANGO_DEBUG",)),
+            debug=environ.boolean(
+                variables, "AIVONX_DEBUG", default=False, aliases=("DJANGO_DEBUG",)
+            ),
             https=environ.boolean(variables, "AIVONX_HTTPS", default=False),
             allowed_hosts=environ.items(
                 variables,
@@ -87,8 +94,12 @@ class Env:
                 aliases=("DJANGO_CSRF_TRUSTED_ORIGINS",),
             ),
             trusted_proxies=environ.integer(variables, "AIVONX_TRUSTED_PROXIES", 0, maximum=10),
-            public_schema=environ.boolean(variables, "AIVONX_PUBLIC_SCHEMA", default=bind.is_loopback),
-            log_format=environ.choice(variables, "AIVONX_LOG_FORMAT", "auto", ("auto", "json", "text")),
+            public_schema=environ.boolean(
+                variables, "AIVONX_PUBLIC_SCHEMA", default=bind.is_loopback
+            ),
+            log_format=environ.choice(
+                variables, "AIVONX_LOG_FORMAT", "auto", ("auto", "json", "text")
+            ),
             log_level=environ.choice(
                 variables, "AIVONX_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")
             ),
@@ -105,9 +116,29 @@ def read_or_exit(variables: Mapping[str, str]) -> Env:
 
 def _redis_url(variables: Mapping[str, str]) -> str:
     url = environ.text(variables, "REDIS_URL", "redis://127.0.0.1:6379/0")
-    if urlsplit(url).scheme not in {"redis", "rediss"}:
+    if _scheme(url) not in {"redis", "rediss"}:
         raise SettingError("REDIS_URL", "must begin with redis:// or rediss://")
+    if not _host("REDIS_URL", url):
+        raise SettingError("REDIS_URL", "must name a host")
     return url
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()
+
+
+def _host(name: str, url: str) -> str:
+    """The host in a URL, "" for none. Half a URL is found out here, and not as a traceback of
+    whatever library reads it later.
+    """
+    try:
+        parts = urlsplit(url)
+        is_port = parts.port != 0  # raises for what is no number or too large
+    except ValueError as error:
+        raise SettingError(name, "must be a URL with a host, and a port in digits") from error
+    if not is_port:
+        raise SettingError(name, "must not have port 0")
+    return parts.hostname or ""
 
 
 def _secret(variables: Mapping[str, str], name: str, *aliases: str) -> str:
@@ -143,7 +174,9 @@ def _address_policy(variables: Mapping[str, str]) -> AddressPolicy:
     networks = environ.items(variables, "AIVONX_NODE_ALLOWED_CIDRS", DEFAULT_ALLOWED_NETWORKS)
     ports = environ.items(variables, "AIVONX_NODE_FORBIDDEN_PORTS")
     if not all(port.isascii() and port.isdigit() for port in ports):
-        raise SettingError("AIVONX_NODE_FORBIDDEN_PORTS", "must be port numbers, separated by commas")
+        raise SettingError(
+            "AIVONX_NODE_FORBIDDEN_PORTS", "must be port numbers, separated by commas"
+        )
     try:
         return AddressPolicy.parse(networks, frozenset(int(port) for port in ports))
     except ValueError as error:
@@ -154,17 +187,19 @@ def _address_policy(variables: Mapping[str, str]) -> AddressPolicy:
 
 def _database(variables: Mapping[str, str], data_dir: Path) -> dict[str, Any]:
     url = environ.text(variables, "DATABASE_URL", f"sqlite:///{data_dir / 'control.sqlite3'}")
-    scheme = urlsplit(url).scheme
-    if scheme == "sqlite":
-        return _sqlite(django_environ.Env.db_url_config(url))
-    if scheme in {"postgres", "postgresql", "psql"}:
-        return _postgresql(django_environ.Env.db_url_config(url))
+    match _scheme(url):
+        case "sqlite":
+            return _sqlite(django_environ.Env.db_url_config(url))
+        case "postgres" | "postgresql" | "psql":
+            _host("DATABASE_URL", url)  # none is a local socket
+            return _postgresql(django_environ.Env.db_url_config(url))
     raise SettingError("DATABASE_URL", "must begin with postgresql:// or sqlite:///")
 
 
 def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
     """SQLite as several processes need it: without IMMEDIATE, WAL and a busy timeout it loses
-    writes to "database is locked"."""
+    writes to "database is locked".
+    """
     return {
         **config,
         "OPTIONS": {
@@ -176,6 +211,8 @@ def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
+    if not config["NAME"]:
+        raise SettingError("DATABASE_URL", "must name a database, such as /aivonx at its end")
     return {
         **config,
         "ENGINE": "django.db.backends.postgresql",

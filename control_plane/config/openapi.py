@@ -7,8 +7,8 @@ from typing import Any
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Aivonx Proxy control plane",
     "DESCRIPTION": (
-        "Nodes, proxy config, state, accounts, API keys and audit. Sign in at /api/account/login and "
-        "send the access token as `Authorization: Bearer …`. Every error has the shape "
+        "Nodes, proxy config, state, accounts, API keys and audit. Sign in at /api/account/login "
+        "and send the access token as `Authorization: Bearer …`. Every error has the shape "
         '`{"detail", "code", "errors", "request_id"}`.'
     ),
     "VERSION": "1",

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF
 
 from control_plane.common.logs import logging_config
@@ -28,6 +29,7 @@ DATA_DIR = ENV.data_dir
 ADMIN_PASSWORD = ENV.admin_password  # of the first operator; read by `manage.py bootstrap` only
 PUBLIC_SCHEMA = ENV.public_schema
 TRUSTED_PROXIES = ENV.trusted_proxies
+CONTROL_BIND = ENV.control_bind
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -108,7 +110,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PARSER_CLASSES": ["control_plane.common.parsers.StrictJsonParser"],
     "DEFAULT_PAGINATION_CLASS": "control_plane.common.pagination.LimitOffset",
     "DEFAULT_FILTER_BACKENDS": [
-        "django_filters.rest_framework.DjangoFilterBackend",
+        "control_plane.common.filters.StrictFilterBackend",
         "rest_framework.filters.SearchFilter",
         "control_plane.common.filters.StrictOrderingFilter",
     ],
@@ -136,6 +138,8 @@ SIMPLE_JWT = {
 }
 
 CORS_ALLOWED_ORIGINS = list(ENV.cors_origins)
+CORS_ALLOW_HEADERS = [*default_headers, "if-match", "x-request-id"]
+CORS_EXPOSE_HEADERS = ["ETag", "Location", "Retry-After", "X-Request-ID"]
 CSRF_TRUSTED_ORIGINS = list(ENV.csrf_trusted_origins)
 
 CONTENT_SECURITY_POLICY = {
@@ -157,6 +161,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENV.https
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 31_536_000 if ENV.https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENV.https
+SECURE_REDIRECT_EXEMPT = [r"^(?:livez|readyz|healthz)/?$"]  # probes from beside us
 if ENV.https and ENV.trusted_proxies:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 

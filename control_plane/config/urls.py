@@ -10,7 +10,11 @@ urlpatterns = [
     re_path(r"^livez/?$", views.live),
     re_path(r"^(?:readyz|healthz|api/health)/?$", views.ready),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^swagger/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="swagger"),
+    re_path(
+        r"^swagger/?$",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", template_name="common/swagger.html"),
+        name="swagger",
+    ),
     path("api/", include("control_plane.accounts.urls")),
     path("api/proxy/", include("control_plane.nodes.urls")),
     path("api/proxy/", include("control_plane.proxy_config.urls")),

@@ -11,7 +11,7 @@ THE_ROW: Final = 1
 
 
 class Revision(models.Model):
-    """The epoch and the revision. Locked by every change, so that revisions never skip or repeat."""
+    """Epoch and revision. Locked by every change, so that revisions never skip or repeat."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=THE_ROW)
     epoch = models.UUIDField(default=uuid.uuid4)
