@@ -20,6 +20,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from shared.codes import SENTENCES, ErrorCode
+from shared.credentials import PREFIX
 from shared.model_names import InvalidModelNameError, ModelName, split_source
 
 
@@ -240,6 +241,7 @@ OPEN_ENDED: Final = (
 
 KEY_PREFIX: Final = "/k/"
 _SLASHES: Final = re.compile("/{2,}")
+_KEY_TEXT: Final = re.compile(rf"{PREFIX}_[^/]+")
 
 
 def _with_options(routes: tuple[Route, ...]) -> dict[str, dict[str, Match]]:
@@ -288,8 +290,9 @@ def dialect_of(target: str) -> Dialect:
 
 
 def redacted(target: str) -> str:
-    """The path for a log line: without the query, and with the key of a prefix blotted out."""
+    """The path for a log line: without the query, and with keys blotted out wherever they stand."""
     path, key = _split_key(_repaired(target))
+    path = _KEY_TEXT.sub("***", path)
     return path if key is None else f"{KEY_PREFIX}***{path}"
 
 

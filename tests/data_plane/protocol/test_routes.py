@@ -200,3 +200,8 @@ def test_without_a_route_the_path_tells_the_dialect(target, dialect):
 def test_a_redacted_target_shows_neither_key_nor_query():
     assert redacted("/k/olp_secret/api/tags?token=x") == "/k/***/api/tags"
     assert redacted("/api/tags?token=x") == "/api/tags"
+
+
+def test_a_key_in_the_wrong_place_is_redacted_too():
+    assert redacted("/api/tags/olp_id_secret_check") == "/api/tags/***"
+    assert redacted("/olp_id_secret_check/api/tags") == "/***/api/tags"
