@@ -1,7 +1,7 @@
 """How each client sends an API key, and what it hears without one."""
 
 import anthropic
-import httpx
+import httpx2
 import ollama
 import openai
 import pytest
@@ -20,12 +20,12 @@ def key(system):
     with system.operator() as operator:
         made = operator.post("/api/account/keys", json=wish).raise_for_status()
         text = made.json()["key"]
-        eventually("a key is required", lambda: httpx.get(tags).status_code == 401, APPLY_S)
-        with httpx.Client(headers={"Authorization": f"Bearer {text}"}) as keyed:
+        eventually("a key is required", lambda: httpx2.get(tags).status_code == 401, APPLY_S)
+        with httpx2.Client(headers={"Authorization": f"Bearer {text}"}) as keyed:
             eventually("the key is known", lambda: keyed.get(tags).is_success, APPLY_S)
         yield text
         operator.delete(f"/api/account/keys/{made.json()['id']}").raise_for_status()
-    eventually("the proxy is open again", lambda: httpx.get(tags).is_success, APPLY_S)
+    eventually("the proxy is open again", lambda: httpx2.get(tags).is_success, APPLY_S)
 
 
 def test_ollama_sends_it_as_a_header_or_in_its_address(system, key):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from fakes.installation import APPLY_S, ROOT, Installation
 from fakes.processes import eventually
@@ -62,7 +62,7 @@ def _path() -> str:
     return f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 
 
-def _forget(operator: httpx.Client, system: Installation) -> None:
+def _forget(operator: httpx2.Client, system: Installation) -> None:
     """Take back what the commands changed: with a key left, every other test would need it."""
     for path in ("/api/account/keys", "/api/proxy/nodes"):
         for made in operator.get(path, params={"limit": 100}).raise_for_status().json()["results"]:
@@ -71,7 +71,7 @@ def _forget(operator: httpx.Client, system: Installation) -> None:
     operator.patch("/api/proxy/config", json={"strategy": "least_active"}).raise_for_status()
     eventually(
         "the proxy is open again",
-        lambda: httpx.get(f"{system.proxy}/api/tags").status_code == 200,
+        lambda: httpx2.get(f"{system.proxy}/api/tags").status_code == 200,
         APPLY_S,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import httpx
+import httpx2
 from fakes.process import OllamaProcess
 from fakes.processes import Process, eventually, free_port
 
@@ -77,10 +77,10 @@ class Installation:
         self._exits.close()
 
     @contextmanager
-    def operator(self) -> Iterator[httpx.Client]:
+    def operator(self) -> Iterator[httpx2.Client]:
         """A signed-in client of the control plane."""
         password = (self.data_dir / "initial_admin_password").read_text().strip()
-        with httpx.Client(base_url=self.control, timeout=15) as client:
+        with httpx2.Client(base_url=self.control, timeout=15) as client:
             ask = {"username": "root", "password": password}
             answer = client.post("/api/account/login", json=ask).raise_for_status()
             client.headers["Authorization"] = f"Bearer {answer.json()['access']}"
@@ -89,8 +89,8 @@ class Installation:
     def models(self) -> set[str]:
         """What the data plane lists."""
         try:
-            listed: list[dict[str, Any]] = httpx.get(f"{self.proxy}/api/tags").json()["models"]
-        except (httpx.TransportError, KeyError):
+            listed: list[dict[str, Any]] = httpx2.get(f"{self.proxy}/api/tags").json()["models"]
+        except (httpx2.TransportError, KeyError):
             return set()
         return {model["name"] for model in listed}
 
@@ -101,8 +101,8 @@ class Installation:
 
     def _is_ready(self, plane: str) -> bool:
         try:
-            return httpx.get(f"{plane}/readyz").is_success
-        except httpx.TransportError:
+            return httpx2.get(f"{plane}/readyz").is_success
+        except httpx2.TransportError:
             return False
 
     def _environment(self) -> dict[str, str]:
