@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
+import httpx2
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,13 +19,13 @@ class ControlApi:
     def __init__(self, port: int, password: str) -> None:
         self._password = password
         self._token = ""
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S)
+        self._client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S)
 
     def close(self) -> None:
         """Give the connections back."""
         self._client.close()
 
-    def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+    def ask(self, method: str, path: str, body: object = None) -> httpx2.Response:
         """One request as the first operator, whatever the answer; logs in when the token is old."""
         answer = self._send(method, path, body) if self._token else None
         if answer is None or answer.status_code == UNAUTHORIZED:
@@ -33,7 +33,7 @@ class ControlApi:
             answer = self._send(method, path, body)
         return answer
 
-    def _send(self, method: str, path: str, body: object) -> httpx.Response:
+    def _send(self, method: str, path: str, body: object) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {self._token}"}
         return self._client.request(method, path, json=body, headers=headers)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from fakes import postgres
@@ -35,6 +35,7 @@ class SqliteDatabase:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "control.sqlite3"
+        self._backup = directory / "backup.sqlite3"
 
     @property
     def url(self) -> str:
@@ -49,15 +50,18 @@ class SqliteDatabase:
     def start(self) -> None:
         """Always there."""
 
-    def back_up(self) -> Path:
-        """Copy it; whoever writes to it must have ended, so that its journal is folded in."""
-        return shutil.copy(self._path, self._path.with_suffix(".backup"))
+    def back_up(self) -> None:
+        """Copy it while it is in use, as `sqlite3 .backup` does."""
+        _copy(self._path, self._backup)
 
-    def restore(self, backup: Path) -> None:
-        """Put the copy back, as an operator does after an accident."""
-        for leftover in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + leftover).unlink(missing_ok=True)
-        shutil.copy(backup, self._path)
+    def restore(self) -> None:
+        """Put the copy back over the present state, in one transaction."""
+        _copy(self._backup, self._path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
 
 
 class OwnPostgres:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import httpx
+import httpx2
 from fakes.processes import eventually, free_port, is_listening
 from fakes.raw import RawStream
 
@@ -56,9 +56,9 @@ class DataPlane:
         """A URL on the client side."""
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def readiness(self) -> httpx.Response:
+    def readiness(self) -> httpx2.Response:
         """/readyz?verbose."""
-        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/readyz?verbose", timeout=2)
+        return httpx2.get(f"http://127.0.0.1:{self.metrics_port}/readyz?verbose", timeout=2)
 
     def report(self) -> reports.Report | None:
         """What it last told Redis."""
@@ -76,11 +76,11 @@ class DataPlane:
         node = report.nodes.get(node_id) if report else None
         return node.active_count if node else 0
 
-    def chat(self, model: str, *, key: str = "", **fields: object) -> httpx.Response:
+    def chat(self, model: str, *, key: str = "", **fields: object) -> httpx2.Response:
         """One request that is not streamed."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": False}
-        return httpx.post(
+        return httpx2.post(
             self.url("/api/chat"), json={**body, **fields}, headers=headers, timeout=15
         )
 
@@ -98,5 +98,5 @@ class DataPlane:
 
     def models(self) -> set[str]:
         """The names that /api/tags lists."""
-        answer = httpx.get(self.url("/api/tags"), timeout=5).json()
+        answer = httpx2.get(self.url("/api/tags"), timeout=5).json()
         return {model["name"] for model in answer["models"]}

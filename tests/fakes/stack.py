@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+import msgspec
 import redis
 from fakes.api import ControlApi
 from fakes.node_process import NodeProcess
@@ -23,10 +24,11 @@ from deploy.local import engine
 from shared import keys, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from fakes.database import Database
+    from fakes.raw import RawStream
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 APPLY_S: Final = 2.0
@@ -34,6 +36,9 @@ APPLY_S: Final = 2.0
 
 RECOVER_S: Final = 30.0
 """For everything to be as before after the worst that a scenario may do."""
+
+HELD_EACH: Final = 6
+"""More than the retry budget allows at least: a node's death must not be stopped by it."""
 
 PASSWORD: Final = "canary-password-Zk4!pq"
 SECRETS: Final = {
@@ -43,6 +48,7 @@ SECRETS: Final = {
     "AIVONX_SNAPSHOT_KEY": "canary-snapshot-key-" + "h" * 32,
     "AIVONX_NODE_TOKEN_KEYS": "Y2FuYXJ5LW5vZGUtdG9rZW4ta2V5LTAxMjM0NTY3ODk=",
 }
+SNAPSHOT_KEY: Final = SECRETS["AIVONX_SNAPSHOT_KEY"].encode()
 
 FAST_CONFIG: Final = {
     "strategy": "least_active",
@@ -63,15 +69,14 @@ class Stack:
     def __init__(self, directory: Path, database: Database) -> None:
         self.directory = directory
         self.database = database
-        valkey = engine.prepare(directory / "valkey")
-        self.redis_port = valkey.port
-        self.redis_url = valkey.url
+        self._engine = engine.prepare(directory / "valkey")
+        self.redis_url = self._engine.url
         self.control_port = free_port()
         self._exits = ExitStack()
         self._processes: list[Process] = []
         self.environment = self._environment()
         self.redis = redis.Redis.from_url(self.redis_url, socket_timeout=5)
-        self.valkey = self._adopt("valkey", list(valkey.command), self.environment)
+        self.valkey = self._adopt("valkey", list(self._engine.command), self.environment)
         self.control = self._control()
         self.worker = self.worker_named("worker")
         self.api = ControlApi(self.control_port, PASSWORD)
@@ -91,7 +96,7 @@ class Stack:
             "DATABASE_URL": self.database.url,
             "AIVONX_CONTROL_BIND": f"127.0.0.1:{self.control_port}",
             "AIVONX_DATA_DIR": str(self.directory / "control"),
-            "AIVONX_NODE_FORBIDDEN_PORTS": f"{self.redis_port},{self.control_port}",
+            "AIVONX_NODE_FORBIDDEN_PORTS": f"{self._engine.port},{self.control_port}",
             "AIVONX_LOG_FORMAT": "json",
             **SECRETS,
         }
@@ -153,9 +158,9 @@ class Stack:
         self._await_control()
 
     def start_valkey(self) -> None:
-        """Start Valkey and wait until it answers."""
+        """Start Valkey and wait until it has read its file and answers."""
         self.valkey.start()
-        eventually("Valkey listens", lambda: is_listening(self.redis_port), START_S)
+        eventually("Valkey answers", self._engine.answers, START_S)
 
     def start_control(self) -> None:
         """Start the control plane and wait until it answers."""
@@ -168,6 +173,20 @@ class Stack:
             return is_listening(self.control_port)
 
         eventually("the control plane listens", is_up, START_S)
+
+    def start_worker(self) -> None:
+        """Start the worker and wait until it takes work.
+
+        Its schedule may be silent for another ten seconds: a killed beat keeps its lock that long.
+        """
+        mark = self.worker.log.stat().st_size
+        self.worker.start()
+        log = self.worker.log
+        eventually("the worker is ready", lambda: b"ready." in log.read_bytes()[mark:], START_S)
+
+    def await_sweep(self, since: float) -> None:
+        """Wait for a sweep that finished after this (unix) instant."""
+        eventually("a sweep finished", lambda: self.swept_at() > since, RECOVER_S)
 
     @property
     def second_plane(self) -> DataPlane:
@@ -205,12 +224,18 @@ class Stack:
         return node
 
     def published(self) -> tuple[str, int]:
-        """Epoch and revision of the snapshot in Redis; ("", 0) when there is none."""
-        data = self.redis.get(keys.SNAPSHOT)
-        if not data:
+        """Epoch and revision of the snapshot in Redis; ("", 0) when there is no valid one."""
+        try:
+            snapshot = wire.open_sealed(bytes(self.redis.get(keys.SNAPSHOT) or b""), SNAPSHOT_KEY)
+        except wire.RefusedError:
             return "", 0
-        header = wire.peek(bytes(data))
-        return header.epoch, header.revision
+        return snapshot.epoch, snapshot.revision
+
+    def with_revision_added(self, sealed: bytes) -> bytes:
+        """The same snapshot as its own successor, as only the holder of the key can write it."""
+        snapshot = wire.open_sealed(sealed, SNAPSHOT_KEY)
+        successor = msgspec.structs.replace(snapshot, revision=snapshot.revision + 1)
+        return wire.seal(successor, SNAPSHOT_KEY)
 
     def await_applied(self, within_s: float = APPLY_S) -> None:
         """Wait until every data plane serves what the database says now."""
@@ -262,15 +287,6 @@ class Stack:
         """When the last health sweep finished, in unix seconds; 0 when none has."""
         return float(self.redis.get(keys.SWEEP_FINISHED_AT) or 0)
 
-    @contextmanager
-    def control_stopped(self) -> Iterator[None]:
-        """Control plane and worker are down inside, and up again afterwards."""
-        self.control.stop()
-        self.worker.stop()
-        yield
-        self.start_control()
-        self.worker.start()
-
     def repair(self) -> None:
         """Everything runs and answers, whatever was done to it."""
         self.database.start()
@@ -281,7 +297,7 @@ class Stack:
         if not self.control.is_running:
             self.start_control()
         if not self.worker.is_running:
-            self.worker.start()
+            self.start_worker()
         if not self.plane.process.is_running:
             self.plane.start()
 
@@ -296,7 +312,7 @@ class Stack:
         for key in self.api.inference_keys():
             self.api.key_delete(key["id"])
         self.api.config_change(**FAST_CONFIG)
-        self.await_applied(RECOVER_S)
+        self.assert_a_change_is_applied(RECOVER_S)
 
     def logs(self) -> list[Path]:
         """The log file of every process so far."""
@@ -305,3 +321,13 @@ class Stack:
     def tails(self) -> str:
         """The end of every log."""
         return "\n".join(process.tail() for process in self._processes)
+
+
+def hold_requests(stack: Stack, *nodes: NodeProcess) -> list[RawStream]:
+    """Streams that wait for their first byte, HELD_EACH of them on each of these nodes."""
+    for node in nodes:
+        node.hold_first_byte()
+    streams = [stack.plane.stream(5) for _ in range(HELD_EACH * len(nodes))]
+    for node in nodes:
+        eventually("the node holds its share", lambda node=node: node.active() == HELD_EACH, 5)
+    return streams

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,8 @@ from fakes.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request of a poll tells nothing
 
 
 @pytest.fixture(scope="session", params=["sqlite"])

@@ -12,14 +12,12 @@ if TYPE_CHECKING:
 
 def test_a_restored_backup_is_published_under_a_new_epoch(stack: Stack) -> None:
     kept = stack.serving_node("gemma3:latest")
-    with stack.control_stopped():
-        backup = stack.database.back_up()
+    stack.database.back_up()
     lost = stack.serving_node("mistral:latest")
     assert stack.plane.models() == {"gemma3:latest", "mistral:latest"}
     epoch, _ = stack.plane.applied()
 
-    with stack.control_stopped():
-        stack.database.restore(backup)
+    stack.database.restore()
 
     eventually("a new epoch is applied", lambda: stack.plane.applied()[0] != epoch, 20)
     eventually("what was lost is lost", lambda: stack.plane.models() == {"gemma3:latest"}, 10)

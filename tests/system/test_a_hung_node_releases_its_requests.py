@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fakes.plane import MODEL
 from fakes.processes import eventually
+from fakes.stack import hold_requests
 
 if TYPE_CHECKING:
     from fakes.stack import Stack
@@ -19,20 +20,20 @@ RELEASE_S = 5.0
 
 
 def test_requests_waiting_on_a_frozen_node_are_answered_by_another(stack: Stack) -> None:
-    hung = stack.serving_node()
-    hung.hold_first_byte()
-    streams = [stack.plane.stream(5) for _ in range(3)]
-    eventually("the node holds them", lambda: hung.active() == len(streams), 5)
-    stack.serving_node()
+    hung, other = stack.serving_node(), stack.serving_node()
+    streams = hold_requests(stack, hung, other)
 
+    other.pace()  # this one answers again
     hung.freeze()
     frozen_at = time.monotonic()
 
     for stream in streams:
         with stream:
             stream.read_to_end()
+            assert stream.status == 200
             assert stream.records[-1]["done"] is True
     assert time.monotonic() - frozen_at < RELEASE_S
+    assert other.served() == len(streams)
 
 
 def test_with_no_other_node_the_client_is_told_then_and_not_minutes_later(stack: Stack) -> None:

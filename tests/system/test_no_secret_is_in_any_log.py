@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 from fakes.canary import PROMPT
 from fakes.processes import eventually
 from fakes.stack import PASSWORD, SECRETS
@@ -23,7 +23,7 @@ def test_nothing_secret_is_logged_on_good_days_and_bad(stack: Stack) -> None:
     stack.api.ask("POST", "/api/proxy/nodes", {"name": "x", "address": "!", "token": NODE_TOKEN})
     key = stack.api.key_create("logged")["key"]
     eventually("the key holds", lambda: stack.plane.chat("llama3.2", key=key).status_code == 200, 5)
-    httpx.post(
+    httpx2.post(
         f"http://127.0.0.1:{stack.control_port}/api/account/login",
         json={"username": "root", "password": WRONG_PASSWORD},
     )
@@ -37,7 +37,7 @@ def test_nothing_secret_is_logged_on_good_days_and_bad(stack: Stack) -> None:
         (f"/api/chat?key={key}", {}),
         (f"/api/nowhere/{key}", {}),
     ):
-        httpx.post(stack.plane.url(path), json=body, headers=headers, timeout=10)
+        httpx2.post(stack.plane.url(path), json=body, headers=headers, timeout=10)
     assert node.authorizations() == {f"Bearer {NODE_TOKEN}"}
     node.kill()
     stack.plane.chat("llama3.2", key=key)

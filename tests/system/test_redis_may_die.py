@@ -76,4 +76,4 @@ def test_a_sweep_runs_after_every_restart_of_redis(stack: Stack) -> None:
         stack.valkey.kill()
         stack.start_valkey()
         restarted_at = time.time()
-        eventually("a sweep finished", lambda since=restarted_at: stack.swept_at() > since, 20)
+        stack.await_sweep(restarted_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 from fakes.canary import Canary
 from fakes.plane import MODEL
 from fakes.processes import eventually, is_listening
@@ -59,5 +59,5 @@ def test_the_second_instance_serves_on(stack: Stack) -> None:
 def _readiness(stack: Stack) -> int:
     try:
         return stack.plane.readiness().status_code
-    except httpx.HTTPError:
+    except httpx2.HTTPError:
         return 0
