@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.settings import api_settings
 
 from control_plane.accounts import tokens
 from control_plane.accounts.errors import TokenRefusedError
@@ -22,7 +21,7 @@ class TokenAuthentication(JWTAuthentication):
 
     def get_user(self, validated_token: Token) -> User:
         """The user whose token it is. Why a token is dead is nobody's business."""
-        user = User.objects.filter(pk=validated_token.get(api_settings.USER_ID_CLAIM)).first()
+        user = User.objects.filter(pk=tokens.user_id_of(validated_token)).first()
         if user is None or not tokens.is_alive(validated_token, user):
             raise TokenRefusedError
         return user

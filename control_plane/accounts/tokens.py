@@ -10,9 +10,10 @@ whoever reads the database sign in.
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from django.db import transaction
 from django.db.models import F
@@ -25,9 +26,6 @@ from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_pas
 
 from control_plane.accounts.errors import TokenRefusedError
 from control_plane.accounts.models import User
-
-if TYPE_CHECKING:
-    import uuid
 
 GENERATION_CLAIM: Final = "generation"
 KEPT_AFTER_EXPIRY: Final = timedelta(hours=1)
@@ -74,6 +72,14 @@ def is_alive(token: Token, user: User) -> bool:
     )
 
 
+def user_id_of(token: Token) -> uuid.UUID | None:
+    """Whose token it says it is."""
+    try:
+        return uuid.UUID(token.get(api_settings.USER_ID_CLAIM))
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
 def pair_rotate(text: str) -> tuple[Pair, User]:
     """Take a refresh token for a new pair. Raises TokenRefusedError.
 
@@ -113,9 +119,7 @@ def _consume(refresh: _Refresh) -> User | None:
     from that is written, so the caller must let the transaction commit).
     """
     # The lock on the user's row puts callers in line; the second one sees what the first wrote.
-    user = (
-        User.objects.select_for_update().filter(pk=refresh.get(api_settings.USER_ID_CLAIM)).first()
-    )
+    user = User.objects.select_for_update().filter(pk=user_id_of(refresh)).first()
     if user is None or not is_alive(refresh, user):
         return None
     jti = refresh[api_settings.JTI_CLAIM]
