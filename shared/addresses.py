@@ -107,7 +107,9 @@ def normalise(text: str, port: int | None = None) -> NodeAddress:
         url = urlsplit(text)
         given_port = url.port
     except ValueError as error:
-        raise _invalid("give the address as http://host:port, with a port from 1 to 65535") from error
+        raise _invalid(
+            "give the address as http://host:port, with a port from 1 to 65535"
+        ) from error
     if url.scheme not in {"http", "https"}:
         raise _invalid("the scheme must be http or https")
     if "@" in url.netloc:

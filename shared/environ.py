@@ -52,7 +52,11 @@ class Bind:
 
 
 def text(
-    environ: Mapping[str, str], name: str, default: str | None = None, *, aliases: tuple[str, ...] = ()
+    environ: Mapping[str, str],
+    name: str,
+    default: str | None = None,
+    *,
+    aliases: tuple[str, ...] = (),
 ) -> str:
     """The value of `name` (or NAME_FILE, or an alias), stripped. No default: it must be set."""
     for candidate in (name, *aliases):
