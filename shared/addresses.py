@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from shared.environ import MAX_PORT
 
@@ -43,6 +43,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _NUMBERISH: Final = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.ASCII)
+_PORT_RANGE: Final = "the port must be from 1 to 65535"
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
 
@@ -105,11 +106,8 @@ def normalise(text: str, port: int | None = None) -> NodeAddress:
         text = f"http://[{text}]" if bare_v6 else f"http://{text}"
     try:
         url = urlsplit(text)
-        given_port = url.port
     except ValueError as error:
-        raise _invalid(
-            "give the address as http://host:port, with a port from 1 to 65535"
-        ) from error
+        raise _invalid("give the address as http://host:port") from error
     if url.scheme not in {"http", "https"}:
         raise _invalid("the scheme must be http or https")
     if "@" in url.netloc:
@@ -121,9 +119,18 @@ def normalise(text: str, port: int | None = None) -> NodeAddress:
     return NodeAddress(
         url.scheme,
         _host(url.hostname or ""),
-        _port(given_port, port, default_ports[url.scheme]),
+        _port(_given_port(url), port, default_ports[url.scheme]),
         _prefix(url.path),
     )
+
+
+def _given_port(url: SplitResult) -> int | None:
+    try:
+        return url.port
+    except ValueError as error:
+        digits = url.netloc.rpartition(":")[2]
+        fault = AddressFault.PORT if digits.isascii() and digits.isdigit() else AddressFault.INVALID
+        raise InvalidAddressError(fault, _PORT_RANGE) from error
 
 
 def _port(given: int | None, separate: int | None, default: int) -> int:
@@ -132,7 +139,7 @@ def _port(given: int | None, separate: int | None, default: int) -> int:
     named = given if given is not None else separate
     port = default if named is None else named
     if not 1 <= port <= MAX_PORT:
-        raise InvalidAddressError(AddressFault.PORT, "the port must be from 1 to 65535")
+        raise InvalidAddressError(AddressFault.PORT, _PORT_RANGE)
     return port
 
 

@@ -56,6 +56,12 @@ def test_a_port_out_of_range_is_refused(port: int) -> None:
     assert caught.value.fault is AddressFault.PORT
 
 
+def test_a_port_out_of_range_within_the_address_is_refused_as_a_port() -> None:
+    with pytest.raises(InvalidAddressError) as caught:
+        normalise("http://h:65536")
+    assert caught.value.fault is AddressFault.PORT
+
+
 def test_two_different_ports_are_refused() -> None:
     with pytest.raises(InvalidAddressError, match="two different ports"):
         normalise("http://h:1", 2)

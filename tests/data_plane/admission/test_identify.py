@@ -1,6 +1,7 @@
 """Who is asking: every place a credential may be in, and what is refused."""
 
 import base64
+import itertools
 import time
 
 import pytest
@@ -87,6 +88,7 @@ def test_without_a_key_one_is_asked_for() -> None:
         "x" * 1_000_000,
         "\x00",
     ],
+    ids=itertools.count(),  # the keys are new at each run
 )
 def test_every_wrong_key_is_refused_alike(text: str) -> None:
     assert refusal(authorization=(f"Bearer {text}",)) == (401, ErrorCode.INVALID_API_KEY)
@@ -115,7 +117,11 @@ def test_two_credentials_are_ambiguous(credential: dict[str, object]) -> None:
     assert refusal(**credential) == (400, ErrorCode.AMBIGUOUS_CREDENTIALS)
 
 
-@pytest.mark.parametrize("query", [f"q={ALICE.text}", "api_key=x", "TOKEN=x", "a=1&access_token=y"])
+@pytest.mark.parametrize(
+    "query",
+    [f"q={ALICE.text}", "api_key=x", "TOKEN=x", "a=1&access_token=y"],
+    ids=["any name", "api_key", "TOKEN", "access_token"],
+)
 def test_a_key_in_the_query_string_is_refused(query: str) -> None:
     assert refusal(query=query) == (400, ErrorCode.CREDENTIAL_IN_URL)
 
