@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from celery import beat, bootsteps
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,14 +32,18 @@ class BeatThread(threading.Thread):
         self._service: beat.Service | None = None
 
     def run(self) -> None:
-        """Tick, and begin again after a fault of Redis."""
+        """Tick, and begin again after any fault.
+
+        When Redis goes away at the wrong moment, RedBeat fails with an AttributeError (its lock is
+        None), and who knows with what else. A schedule that stays silent is worse than any of it.
+        """
         self._app.set_current()
         while not self._stopping.is_set():
             self._service = beat.Service(self._app, scheduler_cls=self._app.conf.beat_scheduler)
             try:
                 self._service.start()
-            except (RedisError, OperationalError, OSError) as error:
-                log.warning("beat_interrupted", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - see above
+                log.warning("beat_interrupted", error=f"{type(error).__name__}: {error}")
             self._stopping.wait(RESTART_AFTER_S)
 
     def stop(self) -> None:
