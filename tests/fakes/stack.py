@@ -123,10 +123,10 @@ class Stack:
 
     def worker_named(self, name: str) -> Process:
         """A Celery worker with its beat, not started yet."""
-        arguments = ["-m", "celery", "-A", "control_plane.config.celery:app", "worker", "-B"]
-        arguments += ["-P", "threads", "-c", "8", "-n", f"{name}@stack", "--loglevel", "INFO"]
-        schedule = str(self.directory / f"{name}-schedule")
-        return self.process(name, [*arguments, "-s", schedule])
+        arguments = ["-m", "celery", "--app", "control_plane.config.celery", "worker"]
+        arguments += ["--pool", "threads", "--concurrency", "4", "--without-mingle"]
+        arguments += ["--without-gossip", "--hostname", f"{name}@stack", "--loglevel", "INFO"]
+        return self.process(name, arguments)
 
     def __enter__(self) -> Self:
         try:
