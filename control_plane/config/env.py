@@ -25,6 +25,9 @@ MIN_SECRET_LENGTH = 32
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 5_000
 SQLITE_BUSY_TIMEOUT_S = 20
+POOL_SIZE = 10
+"""For each process: gunicorn's eight threads and two to spare."""
+POOL_TIMEOUT_S = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,8 @@ def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
     """SQLite as several processes need it: without IMMEDIATE, WAL and a busy timeout it loses
     writes to "database is locked".
     """
+    if config["NAME"] in {"", ":memory:"}:
+        raise SettingError("DATABASE_URL", "must name a file, such as sqlite:////data/db.sqlite3")
     return {
         **config,
         "OPTIONS": {
@@ -215,13 +220,19 @@ def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
         raise SettingError("DATABASE_URL", "must name a database, such as /aivonx at its end")
     return {
         **config,
-        "ENGINE": "django.db.backends.postgresql",
-        "CONN_HEALTH_CHECKS": True,
+        "ENGINE": "control_plane.common.postgresql",
         "OPTIONS": {
             **config.get("OPTIONS", {}),
-            # The pool waits this long for a connection, so that an absent database is a clear
-            # answer and not a hanging request.
-            "pool": {"min_size": 1, "max_size": 10, "timeout": 3, "max_lifetime": 1_800},
+            "pool": {
+                "min_size": 1,
+                "max_size": POOL_SIZE,
+                # So that an absent database is a clear answer and not a hanging request.
+                "timeout": POOL_TIMEOUT_S,
+                "max_lifetime": 1_800,
+                # The pool's own attempts pause ever longer. Given up at once, the next request
+                # makes a new one, and is served as soon as the server is back.
+                "reconnect_timeout": 0.2,
+            },
             "connect_timeout": 3,
             "options": (
                 f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"

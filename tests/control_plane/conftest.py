@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from redis import Redis
     from rest_framework.test import APIClient
 
+# It starts a PostgreSQL of its own and would be the same in both rings: once is enough.
+collect_ignore = (
+    [] if os.environ.get("AIVONX_TEST_POSTGRES_URL") else ["config/test_database_outage.py"]
+)
+
 NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 
 

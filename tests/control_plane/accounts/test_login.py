@@ -133,7 +133,7 @@ def test_c04_unknown_users_take_as_long_as_known_ones(
         return time.perf_counter() - began
 
     # In turns, and the quickest of each: what else the machine does must not count.
-    times = [(took_s("dora", f"10.2.0.{i}"), took_s("nobody", f"10.2.1.{i}")) for i in range(8)]
+    times = [(took_s("dora", f"10.2.0.{i}"), took_s("nobody", f"10.2.1.{i}")) for i in range(5)]
     known, unknown = map(min, zip(*times, strict=True))
     assert 0.5 < unknown / known < 2, (known, unknown)
 
