@@ -19,7 +19,7 @@ class TokenAuthentication(JWTAuthentication):
     disabled account or a changed password counts at once.
     """
 
-    def get_user(self, validated_token: Token) -> User:
+    def get_user(self, validated_token: Token) -> User:  # type: ignore[override]  # its type variable is bound to no class
         """The user whose token it is. Why a token is dead is nobody's business."""
         user = User.objects.filter(pk=tokens.user_id_of(validated_token)).first()
         if user is None or not tokens.is_alive(validated_token, user):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django_filters import rest_framework as filters
 
 from control_plane.accounts.models import ROLES, ApiKey, AuditRecord, User
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 
 class UserFilter(filters.FilterSet):
@@ -46,7 +49,9 @@ class AuditFilter(filters.FilterSet):
         model = AuditRecord
         fields: ClassVar = ["actor", "action", "target", "request_id"]
 
-    def by_action(self, queryset, _name, value):  # noqa: ANN001, ANN201 - django-filter's signature
+    def by_action(
+        self, queryset: QuerySet[AuditRecord], _name: str, value: str
+    ) -> QuerySet[AuditRecord]:
         """One action or one family of them."""
         if "." in value:
             return queryset.filter(action=value)

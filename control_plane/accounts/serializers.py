@@ -45,7 +45,7 @@ class UserCreateSerializer(StrictFieldsMixin, serializers.ModelSerializer[User])
     # The answer to a name that is taken is 409, given by the service under the constraint.
     username = serializers.CharField(
         max_length=MAX_USERNAME_LENGTH,
-        validators=User.username.field.validators,  # type: ignore[attr-defined]  # Django's descriptor
+        validators=User.username.field.validators,
     )
     role = serializers.ChoiceField(choices=ROLES, default=Role.VIEWER.value)
     password = PasswordField()

@@ -72,12 +72,12 @@ def is_alive(token: Token, user: User) -> bool:
     )
 
 
-def user_id_of(token: Token) -> uuid.UUID | None:
-    """Whose token it says it is."""
+def user_id_of(token: Token) -> uuid.UUID:
+    """Whose token it says it is. Raises TokenRefusedError."""
     try:
         return uuid.UUID(token.get(api_settings.USER_ID_CLAIM))
-    except (AttributeError, TypeError, ValueError):
-        return None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TokenRefusedError from error
 
 
 def pair_rotate(text: str) -> tuple[Pair, User]:
