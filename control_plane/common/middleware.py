@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from control_plane.common.errors import DATABASE_ERRORS, database_unavailable
+from control_plane.common.errors import DATABASE_ERRORS, database_unavailable, plain_response
 from control_plane.common.requests import HEADER, client_ip, request_id_enter
 
 if TYPE_CHECKING:
@@ -50,13 +50,17 @@ class RequestIdMiddleware:
 
 
 class JsonErrorMiddleware:
-    """A database that is away is 503 wherever it is noticed."""
+    """A database that is away is 503 wherever it is noticed; a body of unknown length is 411."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Serve the request."""
+        """Serve the request. WSGI knows a body by its length only: without one Django would take
+        it for empty, and complain of missing fields.
+        """
+        if request.headers.get("Transfer-Encoding") and not request.headers.get("Content-Length"):
+            return plain_response(411, "length_required", "Send the body with a Content-Length.")
         return self.get_response(request)
 
     def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponseBase | None:

@@ -146,6 +146,11 @@ def test_a_body_over_the_limit_is_413(as_admin):
     shape(answer, 413, "payload_too_large")
 
 
+def test_a_body_of_unknown_length_is_411(as_admin):
+    answer = as_admin.generic("POST", USERS, b"", HTTP_TRANSFER_ENCODING="chunked")
+    shape(answer, 411, "length_required")
+
+
 def test_faults_inside_of_lists_are_named_by_their_place(as_operator):
     body = {"name": "ci", "allowed_models": ["qwen3", {"a": 1}]}
     answer = shape(as_operator.post("/api/account/keys", body), 400, "invalid")
