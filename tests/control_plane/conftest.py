@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import os
 import shutil
 import tempfile
@@ -78,6 +79,13 @@ def no_database_unasked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     django_db_blocker.block()
     yield
     django_db_blocker.restore()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_last_log_lines_may_be_lost() -> Iterator[None]:
+    """The thread that wakes tasks may still log when pytest has taken its stderr away."""
+    yield
+    logging.raiseExceptions = False
 
 
 @pytest.fixture(scope="session", autouse=True)
