@@ -3,7 +3,7 @@
 Both planes ask here: the control plane when a node is saved, and each plane again at every connect,
 because a DNS answer may change in between (rebinding). Always refused: link-local, cloud metadata,
 unspecified, multicast, reserved. Of the rest only the networks of the policy's allow-list pass.
-Addresses that carry an IPv4 address inside (mapped, 6to4, NAT64, Teredo) are judged by that one too.
+Addresses that carry an IPv4 address inside (mapped, 6to4, NAT64, Teredo) are judged by that too.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class InvalidAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
-    """A node's base URL in its one spelling. `prefix` is "" or "/path" without a slash at the end."""
+    """A node's base URL in its one spelling. `prefix` is "" or "/path", no slash at the end."""
 
     scheme: str
     host: str

@@ -7,7 +7,7 @@ from typing import Final
 PREFIX: Final = "aivonx:"
 
 SNAPSHOT: Final = PREFIX + "snapshot"
-"""The whole state in sealed bytes (`wire.seal`). Never expires: a missing key is not an empty state."""
+"""The whole state in sealed bytes (`wire.seal`). Never expires; missing does not mean empty."""
 
 HINTS: Final = PREFIX + "hints"
 """Pub/sub channel; carries `wire.Hint`, never state."""

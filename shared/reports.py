@@ -1,4 +1,4 @@
-"""What a data-plane instance tells the others through Redis: one record each, with a time to live."""
+"""What a data-plane instance tells the others through Redis: one record each, which expires."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One version of a model as nodes list it in /api/tags. Equal entries stand in the table once."""
+    """One version of a model as nodes list it in /api/tags. The table has equal ones once."""
 
     name: str
     canonical: str

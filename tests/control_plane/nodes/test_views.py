@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import socket
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
