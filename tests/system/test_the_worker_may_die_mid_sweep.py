@@ -29,8 +29,6 @@ def test_the_next_sweep_runs_after_a_kill_in_the_middle_of_one(stack: Stack) -> 
     stack.worker.start()
 
     eventually("a sweep finished", lambda: stack.swept_at() > killed_at, NEXT_SWEEP_S)
-    first = stack.swept_at()
-    eventually("and another", lambda: stack.swept_at() > first, NEXT_SWEEP_S)
 
 
 def test_two_workers_with_a_beat_each_check_a_node_no_oftener_than_one(stack: Stack) -> None:
@@ -41,7 +39,7 @@ def test_two_workers_with_a_beat_each_check_a_node_no_oftener_than_one(stack: St
     eventually("it is up", lambda: "ready." in second.tail(), 30)
     begin, first_sweep = node.checked(), stack.swept_at()
 
-    eventually("sweeps go on", lambda: stack.swept_at() > first_sweep + 6, 20)
+    eventually("sweeps go on", lambda: stack.swept_at() > first_sweep + 4, 20)
 
     sweeps = (stack.swept_at() - first_sweep) / 2 + 1
     assert node.checked() - begin <= sweeps + 1
