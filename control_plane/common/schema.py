@@ -34,6 +34,18 @@ _WITH_BODY: Final = {
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
+def name_plainly(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Paths without the slash that is merely tolerated at their end, and a summary on each."""
+    paths = result.get("paths", {})
+    result["paths"] = {path.rstrip("/") or "/": operations for path, operations in paths.items()}
+    for operations in result["paths"].values():
+        for method in _METHODS:
+            if method in operations:
+                said = " ".join(operations[method].get("description", "").split())
+                operations[method].setdefault("summary", said.partition(". ")[0].rstrip("."))
+    return result
+
+
 def document_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add the error answers that the framework does not declare."""
     result.setdefault("components", {}).setdefault("schemas", {})["Error"] = ERROR

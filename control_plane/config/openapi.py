@@ -20,6 +20,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": "/api/",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "control_plane.common.schema.name_plainly",
         "control_plane.common.schema.document_errors",
     ],
 }

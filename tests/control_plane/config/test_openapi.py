@@ -41,6 +41,12 @@ def test_what_needs_a_sign_in_says_so(schema):
         assert ("401" in operation["responses"]) is not is_open, name
 
 
+def test_paths_end_without_a_slash_and_every_operation_is_summed_up(schema):
+    for name, operation in operations(schema).items():
+        assert not name.endswith("/"), name
+        assert operation["summary"], name
+
+
 def test_operation_ids_are_unique(schema):
     ids = [operation["operationId"] for operation in operations(schema).values()]
     assert len(ids) == len(set(ids))
