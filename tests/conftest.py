@@ -11,6 +11,7 @@ import atexit
 import os
 import sys
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -54,3 +55,11 @@ if CHOSEN not in os.environ:
     os.environ[CHOSEN] = _asked_for(sys.argv[1:])
     if os.environ[CHOSEN] == POSTGRESQL:
         _start_postgres()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep together what shares a stack of processes."""
+    from fakes.schedule import RingScheduling
+
+    return RingScheduling(config, log)

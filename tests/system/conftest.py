@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 from fakes.database import open_database
@@ -13,21 +12,7 @@ from fakes.stack import Stack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE: Final = Path(__file__).parent
-
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request of a poll tells nothing
-
-LONG: Final = ("lost_hint", "redis_may_die", "two_data_planes", "worker_may_die", "older_revision")
-"""Files that take half of the ring's time, most of it in waiting for something to expire."""
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two groups of equal length for `-n 2 --dist loadgroup`, each with a stack of its own."""
-    for item in items:
-        if item.path.parent == HERE:
-            group = "system-long" if any(name in item.path.stem for name in LONG) else "system"
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", params=["sqlite"])

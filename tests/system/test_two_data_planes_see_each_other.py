@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fakes.stack import Stack
 
 BUSY = 4
+ASKED = 6
 SEEN_S = 4.0
 """A report every second, and one look at the others' every second."""
 
@@ -26,14 +27,15 @@ def test_least_active_counts_the_requests_of_the_other_instance(stack: Stack) ->
     eventually("the second is ready", lambda: second.readiness().status_code == 200, 10)
     eventually("the state counts them", lambda: stack.active_counts().get(busy.id) == BUSY, SEEN_S)
 
-    def goes_to_the_idle_node() -> bool:
+    def all_go_to_the_idle_node() -> bool:
         before = idle.served()
-        assert second.chat(MODEL).status_code == 200
-        return idle.served() == before + 1
+        for _ in range(ASKED):
+            assert second.chat(MODEL).status_code == 200
+        return idle.served() == before + ASKED
 
-    eventually("the second knows it", goes_to_the_idle_node, SEEN_S)
-    for _ in range(5):
-        assert goes_to_the_idle_node()
+    # Several in a row: one alone may get there by the dice, before the counts are known.
+    eventually("the second knows it", all_go_to_the_idle_node, SEEN_S)
+    assert all_go_to_the_idle_node()
     for stream in streams:
         stream.close()
     eventually("the state counts none", lambda: not stack.active_counts().get(busy.id), SEEN_S)
