@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+
+CANCEL_AGAIN_S: Final = 0.1
 
 
 class Phase(StrEnum):
@@ -72,9 +75,12 @@ class Lifecycle:
         return len(self._tasks)
 
     async def end_tasks(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
+        """Cancel what still runs and wait until it has ended.
+
+        More than once if need be: redis-py loses a cancellation that comes together with an answer.
+        """
         while self._tasks:
-            running = list(self._tasks)
-            for task in running:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_S)
+            await asyncio.sleep(0)  # for `_ended` to have been called

@@ -7,6 +7,7 @@ revision of the same epoch. The disk is a convenience for restarts; its errors n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import time
@@ -170,7 +171,8 @@ class AppliedState:
                 os.fsync(file.fileno())
             fresh.replace(self._path)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it may not even be there
+                fresh.unlink()
             self._metrics.persist_errors.inc()
             if time.monotonic() - self._persist_logged_at >= PERSIST_LOG_INTERVAL_S:
                 self._persist_logged_at = time.monotonic()

@@ -37,6 +37,9 @@ RECONNECT_MIN_S: Final = 0.1
 RECONNECT_MAX_S: Final = 1.0
 """So that we are back in step within two seconds of Redis' return."""
 
+READ_AGAIN_S: Final = 0.5
+"""After a read that failed: it may have been the one that a hint asked for."""
+
 READ_GAP_S: Final = 0.1
 """Between two reads: a burst of a thousand hints costs ten."""
 
@@ -96,15 +99,16 @@ class Subscriber:
 
     async def follow(self) -> None:
         """Read whenever there may be news, until cancelled."""
+        has_answered = True
         while True:
-            wait_s = self._interval_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spread
+            interval_s = self._interval_s if has_answered else min(self._interval_s, READ_AGAIN_S)
             try:
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout(interval_s * _jitter()):
                     await self._wanted.wait()
             except TimeoutError:
                 self._log.debug("snapshot_poll")
             self._wanted.clear()
-            await self.read_once()
+            has_answered = await self.read_once()
             await asyncio.sleep(READ_GAP_S)
 
     async def listen(self) -> None:
@@ -117,7 +121,7 @@ class Subscriber:
                 if self._is_up:
                     pause_s = RECONNECT_MIN_S
                 self._set_up(is_up=False, reason=repr(error))
-            await asyncio.sleep(pause_s * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
+            await asyncio.sleep(pause_s * _jitter())
             pause_s = min(pause_s * 2, RECONNECT_MAX_S)
 
     async def _hear(self) -> None:
@@ -164,6 +168,10 @@ class Subscriber:
                 self._log.info("redis_subscribed")
             else:
                 self._log.warning("redis_lost", reason=reason)
+
+
+def _jitter() -> float:
+    return random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spread, no secret
 
 
 async def _close(pubsub: PubSub) -> None:

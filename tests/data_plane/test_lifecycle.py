@@ -1,6 +1,7 @@
 """The phases only go forward; a task that fails is heard."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -44,4 +45,18 @@ async def test_ending_tasks_cancels_and_awaits_them() -> None:
     await asyncio.sleep(0)
     await lifecycle.end_tasks()
     assert ended == [True]
+    assert lifecycle.task_count == 0
+
+
+async def test_a_task_that_loses_its_first_cancellation_is_ended_all_the_same() -> None:
+    lifecycle = Lifecycle(lambda _name, _error: None)
+
+    async def deaf_once() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    lifecycle.spawn("deaf", deaf_once())
+    await asyncio.sleep(0)
+    await lifecycle.end_tasks()
     assert lifecycle.task_count == 0
