@@ -73,6 +73,9 @@ _TRY_AGAIN: Final = frozenset(
         ErrorCode.PROXY_SHUTDOWN,
     }
 )
+_IN_PLAIN_TEXT: Final = frozenset({ErrorCode.ROUTE_NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED})
+"""As Ollama's router answers them."""
+
 RETRY_AFTER_MAX_S: Final = 5
 """Retry-After is 1 to this, at random: who was refused together should not return together."""
 
@@ -109,9 +112,12 @@ def outcome_of(code: ErrorCode) -> Outcome:
 
 def error_answer(error: RefusedRequestError, dialect: Dialect, request_id: str) -> web.Response:
     """The answer to a refused request."""
-    content_type, body = dialects.error_body(
-        dialect, error.status, error.code, error.message, request_id
-    )
+    if error.code in _IN_PLAIN_TEXT:
+        content_type, body = "text/plain; charset=utf-8", error.message.encode()
+    else:
+        content_type, body = dialects.error_body(
+            dialect, error.status, error.code, error.message, request_id
+        )
     headers = {"Content-Type": content_type, "X-Request-Id": request_id, **error.headers}
     if error.code in _TRY_AGAIN:
         wait_s = random.randint(1, RETRY_AFTER_MAX_S)  # noqa: S311 - spread, no secret

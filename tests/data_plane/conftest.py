@@ -144,7 +144,7 @@ class Plane:
 
     async def line(self) -> dict[str, Any]:
         """The access line of the only request so far."""
-        await eventually(lambda: self.lines())
+        await eventually(self.lines)
         (line,) = self.lines()
         return line
 
@@ -230,7 +230,8 @@ class Wire:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send(
             f"POST {path} HTTP/{version}\r\nHost: proxy\r\n{headers}"
-            f"Content-Length: {len(data)}\r\n\r\n".encode() + data
+            f"Content-Length: {len(data)}\r\n\r\n".encode()
+            + data
         )
 
     async def until(self, needle: bytes, within_s: float = 5.0) -> bytes:
@@ -282,5 +283,5 @@ async def dial() -> AsyncIterator[Callable[[Plane], Awaitable[Wire]]]:
         return opened[-1]
 
     yield open_one
-    for wire in opened:
-        wire.leave(abruptly=True)
+    for each in opened:
+        each.leave(abruptly=True)
