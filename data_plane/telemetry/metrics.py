@@ -59,6 +59,7 @@ class Metrics:
             "aivonx_loop_lag_seconds", "Delay of the event loop's timers.", registry=self.registry
         )
         self._children: dict[tuple[object, ...], Counter] = {}
+        self._by_route: dict[str, tuple[Histogram, Histogram]] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"aivonx_{name}", text, labels, registry=self.registry)
@@ -76,15 +77,23 @@ class Metrics:
             child = self._children[key] = family.labels(*labels)
         return child
 
+    def _timings(self, route: str) -> tuple[Histogram, Histogram]:
+        found = self._by_route.get(route)
+        if found is None:
+            found = self._duration.labels(route), self._ttft.labels(route)
+            self._by_route[route] = found
+        return found
+
     def request(self, record: Record, now: float) -> None:
         """Count a request that has ended."""
         route = record.route or OTHER
         outcome = str(record.outcome or OTHER)
         self._child(self._requests, route, outcome, str(record.status)).inc()
         if record.node:
-            self._duration.labels(route).observe(now - record.started_at)
+            duration, ttft = self._timings(route)
+            duration.observe(now - record.started_at)
             if record.first_byte_at:
-                self._ttft.labels(route).observe(record.first_byte_at - record.started_at)
+                ttft.observe(record.first_byte_at - record.started_at)
         if record.prompt_tokens:
             self._child(self._tokens, record.model, "prompt").inc(record.prompt_tokens)
         if record.answer_tokens:
