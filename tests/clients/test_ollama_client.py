@@ -127,10 +127,11 @@ def test_a_busy_node_is_a_503(client, fragile):
 def test_an_answer_that_breaks_is_an_error_and_never_a_short_success(client, fragile, fault):
     fragile.fault(fault, path="/api/chat", after=3)
     parts = client.chat("fragile", [{"role": "user", "content": "9 words"}], stream=True)
-    said = [next(parts).message.content for _ in range(3)]
-    assert said == ["word1", " word2", " word3"]
+    said = []
     with pytest.raises(ollama.ResponseError):
-        next(parts)
+        said.extend(part.message.content for part in parts)
+    # Of what arrives in one piece with garbage, nothing may be passed on.
+    assert said == ["word1", " word2", " word3"][: len(said)]
 
 
 async def test_it_lists_shows_and_sees_asynchronously(async_client):
