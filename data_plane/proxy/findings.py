@@ -28,6 +28,9 @@ WANTED_S: Final = 6.0
 LOOK_GAP_S: Final = 2.0
 """Between two looks at one node's /api/ps."""
 
+LOOK_KEPT_S: Final = 120.0
+"""Two sweeps of the inventory: by then the snapshot would say so if the model were still loaded."""
+
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -105,6 +108,15 @@ class Findings:
     def has_loaded(self, node_id: str, canonical: str) -> bool:
         """Whether the node has the model in memory, as far as we know."""
         return canonical in self._loaded_names.get(node_id, _NOTHING)
+
+    def forget_old_looks(self) -> None:
+        """Drop what was seen so long ago that the snapshot knows better by saying nothing."""
+        oldest = time.monotonic() - LOOK_KEPT_S
+        old = [node_id for node_id in self.loaded if self._looked_at.get(node_id, 0.0) < oldest]
+        for node_id in old:
+            del self.loaded[node_id]
+            self._loaded_names.pop(node_id, None)
+            self.version += 1
 
     async def _look(self, node: PoolNode) -> None:
         try:

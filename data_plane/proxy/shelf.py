@@ -65,6 +65,7 @@ class Shelf:
         return self._catalogue
 
     def _live_of(self, pools: Pools, catalogue: Catalogue) -> Catalogue:
+        self._findings.forget_old_looks()
         if not self._findings.loaded:
             return catalogue
         if self._live is None or self._live_version != self._findings.version:
