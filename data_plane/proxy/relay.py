@@ -287,7 +287,7 @@ class Passage:
             answer.headers.items(), request_id=record.request_id, streaming=is_stream
         )
         pairs += [
-            ("X-Aivonx-Node", record.node),
+            ("X-Aivonx-Node", record.node if record.node.isprintable() else record.node_id),
             ("X-Aivonx-Attempts", str(record.attempts)),
             ("Server-Timing", f"node;dur={waited_ms:.1f}"),
         ]
