@@ -110,6 +110,9 @@ class FakeOllama:
         if self._runner is not None:
             await self._runner.cleanup()
         await self.node.scheduler.stop()
+        # A connection that was accepted in this very moment has its protocol only now.
+        await asyncio.sleep(0)
+        self.drop_connections()
 
     @property
     def url(self) -> str:
