@@ -17,6 +17,8 @@ from aiohttp import web
 from data_plane.admission.gate import Gate
 from data_plane.admission.identify import Identifier
 from data_plane.admission.origins import Origins
+from data_plane.host.board import HostCounts
+from data_plane.host.listening import bound
 from data_plane.lifecycle import Lifecycle, Phase
 from data_plane.proxy.attempts import Attempts
 from data_plane.proxy.findings import Findings
@@ -41,11 +43,11 @@ from shared.reports import NodeReport, Report
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from data_plane.host.place import Place
     from data_plane.settings import Settings
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Log
     from data_plane.telemetry.metrics import Sample
-    from shared.environ import Bind
 
 STALE_VERDICTS_S: Final = 30.0
 """A sweep that is late by more than this has nothing to say about which nodes are down now."""
@@ -62,16 +64,17 @@ def _version() -> str:
 
 
 class App:
-    """One data plane. Built inside the running loop."""
+    """One data plane, or one worker of it. Built inside the running loop."""
 
-    def __init__(self, settings: Settings, log: Log) -> None:
+    def __init__(self, settings: Settings, log: Log, place: Place | None = None) -> None:
         require_safe_aiohttp()
         self.settings = settings
         self.log = log
+        self.place = place
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(self._task_failed)
         self.gate = Gate(settings.body_budget_bytes)
-        self.leases = Leases()
+        self.leases = Leases(HostCounts(place.board, place.number) if place else None)
         self.latencies = Latencies()
         self.circuits = Circuits()
         self.lag = LoopLag(self.metrics)
@@ -120,6 +123,7 @@ class App:
             log=self.log,
             metrics=self.metrics,
             interval_s=settings.report_interval_s,
+            mates=self.place.mates if self.place else frozenset(),
         )
 
     def _wire_path(self) -> None:
@@ -171,24 +175,27 @@ class App:
         spawn("follow", self.subscriber.follow())
         spawn("report", self.reporter.run())
         server = Server(self.handler.handle, self.handler.refuse_unparsed)
-        site = await self._listen(server, self.settings.proxy_bind)
+        site = await self._listen(
+            server, bound(self.settings.proxy_bind, shares_port=self.place is not None)
+        )
         self.lifecycle.advance(Phase.SERVING)
         self.log.info(
             "listening",
             proxy=_name(site),
-            metrics=_name(self._sites[0]),
+            metrics=None if self.place else _name(self._sites[0]),
             instance=self.settings.instance,
             pid=os.getpid(),
         )
 
     async def _listen_health(self) -> None:
         server = web.Server(self.health.answer, access_log=None)
-        await self._listen(server, self.settings.metrics_bind)
+        place = self.place
+        await self._listen(server, place.health if place else bound(self.settings.metrics_bind))
 
-    async def _listen(self, server: web.Server, bind: Bind) -> web.SockSite:
+    async def _listen(self, server: web.Server, sock: socket.socket) -> web.SockSite:
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=LAST_WORDS_S)
         await runner.setup()
-        site = web.SockSite(runner, _bound(bind), backlog=LISTEN_BACKLOG)
+        site = web.SockSite(runner, sock, backlog=LISTEN_BACKLOG)
         await site.start()
         self._runners.append(runner)
         self._sites.append(site)
@@ -364,19 +371,6 @@ class App:
             (),
             [((), time.time() - view.snapshot.built_at if view else 0)],
         )
-
-
-def _bound(bind: Bind) -> socket.socket:
-    host = "127.0.0.1" if bind.host == "localhost" else bind.host
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, bind.port))
-    except OSError:
-        sock.close()
-        raise
-    sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    return sock
 
 
 def _name(site: web.SockSite) -> str:

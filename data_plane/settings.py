@@ -42,13 +42,17 @@ HELD_ANSWER_BYTES: Final = 1024 * 1024
 """A non-streaming answer is held up to this size, so that a node dying inside it is retried."""
 
 MAX_BAD_KEYS_PER_MINUTE: Final = 50
-"""From one address; beyond it wrong keys get 429. Good keys from there still work."""
+"""From one address, at one worker; beyond it wrong keys get 429. Good keys still work."""
 
 RETRY_BUDGET: Final = 0.2
 """Share of the requests in flight that may be retries at one time (Envoy's default), at least 3:
 when everything fails, retrying everything makes it worse."""
 
 RETRY_BUDGET_MINIMUM: Final = 3
+
+
+MAX_WORKERS: Final = 64
+"""Of one data plane. A worker is worth a core; more than 64 of them is another design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Settings:
     log_level: str
     origins: tuple[str, ...]
     instance: str
+    workers: int
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -102,6 +107,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         ),
         origins=read.items(environ, "AIVONX_ORIGINS"),
         instance=read.text(environ, "AIVONX_INSTANCE", "") or _unique_instance(),
+        workers=_workers(environ),
     )
 
 
@@ -131,6 +137,16 @@ def _address_policy(environ: Mapping[str, str]) -> AddressPolicy:
         raise read.SettingError(
             "AIVONX_NODE_ALLOWED_CIDRS", f"must be a comma-separated list of networks ({error})"
         ) from error
+
+
+def _workers(environ: Mapping[str, str]) -> int:
+    name = "AIVONX_WORKERS"
+    if read.text(environ, name, "1").lower() == "auto":
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    try:
+        return read.integer(environ, name, 1, minimum=1, maximum=MAX_WORKERS)
+    except read.SettingError as error:
+        raise read.SettingError(name, f"must be auto or from 1 to {MAX_WORKERS}") from error
 
 
 def _unique_instance() -> str:

@@ -57,8 +57,10 @@ class Reporter:
         log: Log,
         metrics: Metrics,
         interval_s: float,
+        mates: frozenset[str] = frozenset(),
     ) -> None:
         self._redis = redis
+        self._mates = mates
         self._make_report = make_report
         self._ear = ear
         self._log = log
@@ -106,7 +108,8 @@ class Reporter:
 
     async def _read_others(self, own: str) -> None:
         names: list[Any] = await self._redis.zrange(keys.INSTANCES, 0, MAX_OTHERS, desc=True)
-        others = [name.decode() for name in names if name.decode() != own]
+        # What the other workers of this host do stands in memory that we share with them.
+        others = [name.decode() for name in names if name.decode() not in {own, *self._mates}]
         counts: dict[str, int] = {}
         if others:
             # Who is alive is told by the record's time to live, not by anybody's clock.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
+import stat
 import sys
 import threading
 import time
@@ -17,12 +19,12 @@ import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from shared.codes import ErrorCode, Outcome
 
@@ -68,11 +70,45 @@ class Record:
     detail: str = ""
 
 
-class LineSink:
-    """Lines on their way to a file descriptor, written by a thread."""
+class Sink(Protocol):
+    """Where lines go."""
+
+    dropped: int
+
+    def write(self, line: bytes) -> None:
+        """Take one line."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class PlainSink:
+    """Lines written at once, by whoever has no event loop to hold up and must not have threads."""
 
     def __init__(self, descriptor: int) -> None:
         self.dropped = 0
+        self._descriptor = descriptor
+
+    def write(self, line: bytes) -> None:
+        """Write one line."""
+        try:
+            os.write(self._descriptor, line)
+        except OSError:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+class LineSink:
+    """Lines on their way to a file descriptor, written by a thread."""
+
+    def __init__(self, descriptor: int, *, is_shared: bool = False) -> None:
+        """With `is_shared`, other processes write there too: a pipe keeps only pieces of up to
+        PIPE_BUF together.
+        """
+        self.dropped = 0
+        self._in_pieces = is_shared and stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         self._descriptor = descriptor
         self._waiting: list[bytes] = []
         self._batches: SimpleQueue[list[bytes] | None] = SimpleQueue()
@@ -111,20 +147,35 @@ class LineSink:
 
     def _drain(self) -> None:
         while (batch := self._batches.get()) is not None:
-            data = b"".join(batch)
             try:
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
+                for data in _pieces(batch) if self._in_pieces else (b"".join(batch),):
+                    self._write_all(data)
             except OSError:  # a full disk or a closed pipe: serving matters more than its log
                 self.dropped += len(batch)
             self._in_thread -= len(batch)
 
+    def _write_all(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+
+def _pieces(batch: list[bytes]) -> Iterator[bytes]:
+    """Whole lines, as many as a pipe takes in one go."""
+    piece = b""
+    for line in batch:
+        if piece and len(piece) + len(line) > select.PIPE_BUF:
+            yield piece
+            piece = b""
+        piece += line
+    yield piece
+
 
 class Log:
-    """The log of one process."""
+    """The log of one process. With several workers, each line says which one wrote it."""
 
-    def __init__(self, sink: LineSink, *, as_json: bool, level: str) -> None:
+    def __init__(self, sink: Sink, *, as_json: bool, level: str, worker: int = 0) -> None:
         self.sink = sink
+        self._worker = {"worker": worker} if worker else {}
         self._format: Callable[[dict[str, Any]], bytes] = _json_line if as_json else _text_line
         self._threshold = _LEVELS[level]
         self._sampled: dict[str, tuple[int, int]] = {}
@@ -159,7 +210,9 @@ class Log:
     def _event(self, level: str, event: str, fields: dict[str, Any]) -> None:
         if _LEVELS[level.upper()] >= self._threshold:
             self.sink.write(
-                self._format({"timestamp": _now(), "level": level, "event": event, **fields})
+                self._format(
+                    {"timestamp": _now(), "level": level, "event": event, **self._worker, **fields}
+                )
             )
 
     def access(self, record: Record, now: float) -> None:
@@ -171,6 +224,7 @@ class Log:
             "timestamp": _now(),
             "level": "info",
             "event": "request",
+            **self._worker,
             "request_id": record.request_id,
             "outcome": record.outcome,
             "status": record.status,
@@ -221,12 +275,21 @@ class _Bridge(logging.Handler):
             self._log.warning(event, **fields)
 
 
-def start_log(log_format: str, level: str) -> Log:
+def start_log(log_format: str, level: str, worker: int = 0) -> Log:
     """The log of this process on standard output; other libraries' warnings join it."""
-    as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
-    log = Log(LineSink(sys.stdout.fileno()), as_json=as_json, level=level)
+    sink = LineSink(sys.stdout.fileno(), is_shared=bool(worker))
+    log = Log(sink, as_json=_is_json(log_format), level=level, worker=worker)
     logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)
     return log
+
+
+def plain_log(log_format: str, level: str) -> Log:
+    """A log without a thread, for a process that forks."""
+    return Log(PlainSink(sys.stdout.fileno()), as_json=_is_json(log_format), level=level)
+
+
+def _is_json(log_format: str) -> bool:
+    return log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from data_plane.telemetry.logs import Record
 
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     """Name, help, label names, and pairs of label values and value."""
 
 _SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+NOT_ADDED: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
+    "aivonx_redis_up": min,
+    "aivonx_node_active": min,
+    "aivonx_applied_revision": min,
+    "aivonx_snapshot_age_seconds": max,
+    "aivonx_node_latency_seconds": max,
+    "aivonx_loop_lag_seconds": max,
+    "aivonx_ready": max,
+}
+"""Gauges that mean nothing when the workers' values are added: the worst one counts; but one ready
+worker makes the whole ready."""
+
 OTHER: Final = "other"
 MAX_CHILDREN: Final = 4_096
 """Label combinations kept per family; beyond it they count as `other`."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
+    from data_plane.host.board import HostCounts
+
 
 class Lease:
     """One active request at one node."""
@@ -66,12 +68,21 @@ class Lease:
 class Leases:
     """Every lease of this process, and how many requests each node has over all instances."""
 
-    def __init__(self) -> None:
-        self.counts: dict[str, float] = {}
-        """Node id -> active count over the fleet: ours, and what other instances reported."""
-
+    def __init__(self, host: HostCounts | None = None) -> None:
+        self._counts: dict[str, float] = {}
         self._held: dict[str, set[Lease]] = {}
         self._elsewhere: Mapping[str, int] = {}
+        self._host = host
+
+    @property
+    def counts(self) -> Mapping[str, float]:
+        """Node id -> active count over the fleet: ours, those of the other workers of this host
+        as of this moment, and what other instances reported.
+        """
+        if self._host is not None:
+            for node_id in self._host.catch_up():
+                self._recount(node_id)
+        return self._counts
 
     def take(self, node_id: str, now: float) -> Lease:
         """Claim a place at a node. Does not await, so that choosing and taking are one step."""
@@ -81,7 +92,8 @@ class Leases:
             self._held[node_id] = {lease}
         else:
             held.add(lease)
-        self.counts[node_id] = self.counts.get(node_id, 0) + 1
+        self._counts[node_id] = self._counts.get(node_id, 0) + 1
+        self._tell_host(node_id)
         return lease
 
     def drop(self, lease: Lease) -> None:
@@ -93,13 +105,20 @@ class Leases:
         if not held:
             del self._held[lease.node_id]
         self._recount(lease.node_id)
+        self._tell_host(lease.node_id)
+
+    def _tell_host(self, node_id: str) -> None:
+        if self._host is not None:
+            self._host.write(node_id, len(self._held.get(node_id, ())))
 
     def _recount(self, node_id: str) -> None:
         count = len(self._held.get(node_id, ())) + self._elsewhere.get(node_id, 0)
+        if self._host is not None:
+            count += self._host.elsewhere.get(node_id, 0)
         if count:
-            self.counts[node_id] = count
+            self._counts[node_id] = count
         else:
-            self.counts.pop(node_id, None)
+            self._counts.pop(node_id, None)
 
     def others_reported(self, counts: Mapping[str, int]) -> None:
         """Take in what the other instances said; their word replaces what they said before."""
