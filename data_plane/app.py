@@ -232,10 +232,10 @@ class App:
 
     async def stop(self) -> None:
         """Give everything back."""
-        await self.reporter.withdraw()
         for runner in reversed(self._runners):
             await runner.cleanup()
         await self.lifecycle.end_tasks()
+        await self.reporter.withdraw()  # when nobody is left who would report once more
         await self.forwarder.close()
         await self.redis.aclose()
         self.log.info("stopped", requests_total=self.gate.requests_total)
@@ -313,6 +313,7 @@ class App:
         view = self.state.current
         return {
             "instance": self.settings.instance,
+            "pid": os.getpid(),
             "epoch": view.snapshot.epoch if view else None,
             "revision": view.snapshot.revision if view else None,
             "applied_at": view.applied_at if view else None,

@@ -1,5 +1,7 @@
 """Settings: good defaults, and a stop that names the variable."""
 
+import os
+
 import pytest
 
 from data_plane import settings
@@ -16,6 +18,13 @@ def test_two_settings_are_enough() -> None:
     assert str(loaded.proxy_bind) == "127.0.0.1:11435"
     assert loaded.max_body_bytes == 100 * 1024 * 1024
     assert loaded.instance
+
+
+@pytest.mark.parametrize(
+    ("given", "workers"), [("", 1), ("4", 4), ("Auto", len(os.sched_getaffinity(0)))]
+)
+def test_workers_are_as_many_as_is_said_or_as_there_are_cores(given: str, workers: int) -> None:
+    assert settings.load(NEEDED | {"AIVONX_WORKERS": given}).workers == workers
 
 
 def test_secrets_are_not_shown() -> None:
@@ -38,6 +47,9 @@ def test_secrets_are_not_shown() -> None:
         ("AIVONX_DRAIN_TIMEOUT_S", "soon"),
         ("AIVONX_LOG_FORMAT", "xml"),
         ("AIVONX_REPORT_INTERVAL_S", "60"),
+        ("AIVONX_WORKERS", "0"),
+        ("AIVONX_WORKERS", "65"),
+        ("AIVONX_WORKERS", "many"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_names_the_variable(name: str, value: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 from fakes.processes import eventually, free_port, is_listening
@@ -23,7 +23,7 @@ START_S: Final = 30.0
 class DataPlane:
     """One data-plane process and the two ports that it answers on."""
 
-    def __init__(self, stack: Stack, name: str) -> None:
+    def __init__(self, stack: Stack, name: str, **settings: str) -> None:
         self.name = name
         self.port = free_port()
         self.metrics_port = free_port()
@@ -36,6 +36,7 @@ class DataPlane:
             "AIVONX_METRICS_BIND": f"127.0.0.1:{self.metrics_port}",
             "AIVONX_DATA_DIR": str(self.data_dir),
             "AIVONX_INSTANCE": name,
+            **settings,
         }
         self.process = stack.process(f"plane-{name}", ["-m", "data_plane"], environment)
 
@@ -64,6 +65,20 @@ class DataPlane:
         """What it last told Redis."""
         data = self._redis.get(keys.report(self.name))
         return reports.decode(bytes(data)) if data else None
+
+    def workers(self) -> list[dict[str, Any]]:
+        """What each worker that answers says of itself, when there are several."""
+        return list(self.readiness().json()["workers"])
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of a metric that carry these labels."""
+        text = httpx2.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=2).text
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith((f"{name} ", f"{name}{{")) and all(part in line for part in wanted)
+        )
 
     def applied(self) -> tuple[str, int]:
         """Epoch and revision that it serves, asked of itself."""

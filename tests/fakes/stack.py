@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+import httpx2
 import msgspec
 import redis
 from fakes.api import ControlApi
@@ -36,6 +37,9 @@ APPLY_S: Final = 2.0
 
 RECOVER_S: Final = 30.0
 """For everything to be as before after the worst that a scenario may do."""
+
+GROUP: Final = 4
+"""Workers of the data plane that has several."""
 
 HELD_EACH: Final = 6
 """More than the retry budget allows at least: a node's death must not be stopped by it."""
@@ -82,6 +86,7 @@ class Stack:
         self.api = ControlApi(self.control_port, PASSWORD)
         self.plane = DataPlane(self, "a")
         self._second: DataPlane | None = None
+        self._group: DataPlane | None = None
         self._nodes: list[NodeProcess] = []
         self._lent: list[NodeProcess] = []
         self._changes = 0
@@ -197,9 +202,20 @@ class Stack:
             self._second.start()
         return self._second
 
+    @property
+    def group(self) -> DataPlane:
+        """A data plane of GROUP workers, started when a scenario asks for it, and all ready."""
+        if self._group is None:
+            self._group = DataPlane(self, "g", AIVONX_WORKERS=str(GROUP))
+        group = self._group
+        if not group.process.is_running:
+            group.start()
+        eventually("all workers are ready", lambda: workers_ready(group) == GROUP, START_S)
+        return group
+
     def planes(self) -> list[DataPlane]:
         """Those that run."""
-        known = [self.plane, *([self._second] if self._second else [])]
+        known = [plane for plane in (self.plane, self._second, self._group) if plane is not None]
         return [plane for plane in known if plane.process.is_running]
 
     def node(self, *models: str) -> NodeProcess:
@@ -304,8 +320,9 @@ class Stack:
     def reset(self) -> None:
         """Repair, and take away what earlier scenarios left: as after the very first start."""
         self.repair()
-        if self._second is not None:
-            self._second.process.stop()
+        for plane in (self._second, self._group):
+            if plane is not None:
+                plane.process.stop()
         self._lent.clear()
         for node in self.api.nodes():
             self.api.node_remove(node["id"])
@@ -321,6 +338,14 @@ class Stack:
     def tails(self) -> str:
         """The end of every log."""
         return "\n".join(process.tail() for process in self._processes)
+
+
+def workers_ready(plane: DataPlane) -> int:
+    """How many workers of this data plane are ready; 0 while it does not answer."""
+    try:
+        return int(plane.readiness().json()["workers_ready"])
+    except httpx2.HTTPError:
+        return 0
 
 
 def hold_requests(stack: Stack, *nodes: NodeProcess) -> list[RawStream]:

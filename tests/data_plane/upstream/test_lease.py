@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from data_plane.host.board import Board, HostCounts
 from data_plane.upstream.faults import Fault, NodeFailedError
 from data_plane.upstream.lease import Lease, Leases
 
@@ -35,6 +36,20 @@ def test_other_instances_count_as_well() -> None:
     assert leases.own_counts() == {"n1": 1}
     lease.release()
     assert leases.counts == {"n1": 1}
+
+
+def test_workers_of_one_host_count_together() -> None:
+    board = Board(2)
+    first, second = (Leases(HostCounts(board, number)) for number in (1, 2))
+    held = [first.take("n1", 0.0), first.take("n1", 0.0), second.take("n2", 0.0)]
+    second.others_reported({"n1": 5})
+    assert first.counts == {"n1": 2, "n2": 1}
+    assert second.counts == {"n1": 7, "n2": 1}
+    for lease in held:
+        lease.release()
+        lease.release()
+    assert first.counts == {}
+    assert second.counts == {"n1": 5}
 
 
 async def hold(leases: Leases, held: asyncio.Future[Lease]) -> None:
