@@ -157,6 +157,9 @@ class HostCounts:
             head = heads[mate.index]
             if head != mate.position:
                 mate.follow(head, touched)
+        for node_id in touched:
+            if not self.elsewhere[node_id]:
+                del self.elsewhere[node_id]
         return touched
 
 
@@ -184,18 +187,27 @@ class _Mate:
         self.position = head
 
     def _replay(self, head: int, touched: set[str]) -> bool:
-        if self.position < 0 or head - self.position > RING - _MARGIN:
+        position = self.position
+        if position < 0 or head - position > RING - _MARGIN:
             return False
-        ring = self._ring
-        for position in range(self.position, head):
+        # What each request costs every other worker: local names, and no call per change.
+        ring, counts, names, totals = self._ring, self._counts, self._names, self._totals
+        while position < head:
             change = ring[position % RING]
             if change >> _POSITION_AT != position & _POSITION:
                 return False
+            position += 1
             slot = change >> _SLOT_AT & _SLOT
             if change & _NAMED:
                 self._saw(slot, 0, touched)
-                self._names[slot] = self._name(slot)
-            self._saw(slot, change & _COUNT, touched)
+                names[slot] = self._name(slot)
+            count = change & _COUNT
+            before = counts.get(slot, 0)
+            if count != before:
+                counts[slot] = count
+                node_id = names.get(slot) or self._named(slot)
+                totals[node_id] = totals.get(node_id, 0) + count - before
+                touched.add(node_id)
         return True
 
     def _reread(self, touched: set[str]) -> None:
@@ -210,17 +222,14 @@ class _Mate:
         name = self._ids[slot * ID_BYTES : (slot + 1) * ID_BYTES].tobytes()
         return name.rstrip(b"\0").decode(errors="replace")
 
+    def _named(self, slot: int) -> str:
+        name = self._names[slot] = self._name(slot)
+        return name
+
     def _saw(self, slot: int, count: int, touched: set[str]) -> None:
         before = self._counts.get(slot, 0)
-        if count == before:
-            return
-        self._counts[slot] = count
-        node_id = self._names.get(slot)
-        if node_id is None:
-            node_id = self._names[slot] = self._name(slot)
-        touched.add(node_id)
-        total = self._totals.get(node_id, 0) + count - before
-        if total:
-            self._totals[node_id] = total
-        else:
-            self._totals.pop(node_id, None)
+        if count != before:
+            self._counts[slot] = count
+            node_id = self._names.get(slot) or self._named(slot)
+            self._totals[node_id] = self._totals.get(node_id, 0) + count - before
+            touched.add(node_id)

@@ -94,6 +94,21 @@ def test_least_active_counts_the_streams_of_all_workers(
     eventually("the state counts none", lambda: not stack.active_counts(), 4)
 
 
+def test_what_one_worker_does_the_others_know_at_once(stack: Stack) -> None:
+    group = stack.group
+    busy = stack.serving_node()
+    busy.pace(token_s=0.25)
+    # On two workers at most: by themselves the others would send half of theirs to the busy node.
+    streams = [group.stream(WORDS) for _ in range(2)]
+    for stream in streams:
+        stream.read_records(1)
+    idle = stack.serving_node()
+    for _ in range(30):
+        assert group.chat(MODEL).status_code == 200
+    assert (busy.served(), idle.served()) == (2, 30)
+    close(streams, [busy])
+
+
 def test_another_instance_sees_what_all_workers_do(stack: Stack, nodes: list[NodeProcess]) -> None:
     group = stack.group
     streams = open_streams(group, STREAMS)
