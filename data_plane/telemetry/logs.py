@@ -275,14 +275,6 @@ class _Bridge(logging.Handler):
             self._log.warning(event, **fields)
 
 
-def start_log(log_format: str, level: str, worker: int = 0) -> Log:
-    """The log of this process on standard output; other libraries' warnings join it."""
-    sink = LineSink(sys.stdout.fileno(), is_shared=bool(worker))
-    log = Log(sink, as_json=_is_json(log_format), level=level, worker=worker)
-    logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)
-    return log
-
-
 def plain_log(log_format: str, level: str) -> Log:
     """A log without a thread, for a process that forks."""
     return Log(PlainSink(sys.stdout.fileno()), as_json=_is_json(log_format), level=level)
@@ -290,6 +282,14 @@ def plain_log(log_format: str, level: str) -> Log:
 
 def _is_json(log_format: str) -> bool:
     return log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+
+
+def start_log(log_format: str, level: str, worker: int = 0) -> Log:
+    """The log of this process on standard output; other libraries' warnings join it."""
+    sink = LineSink(sys.stdout.fileno(), is_shared=bool(worker))
+    log = Log(sink, as_json=_is_json(log_format), level=level, worker=worker)
+    logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)
+    return log
 
 
 def _now() -> str:
