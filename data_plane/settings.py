@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from shared import environ as read
-from shared.addresses import DEFAULT_ALLOWED_NETWORKS, AddressPolicy
+from shared.addresses import AddressPolicy, policy_read
 from shared.wire import MIN_KEY_BYTES
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         redis_url=_redis_url(environ),
         snapshot_key=_snapshot_key(environ),
         node_token_keys=read.items(environ, "AIVONX_NODE_TOKEN_KEYS"),
-        address_policy=_address_policy(environ),
+        address_policy=policy_read(environ),
         max_body_bytes=read.integer(
             environ, "AIVONX_MAX_BODY_BYTES", 100 * 1024 * 1024, minimum=1_024
         ),
@@ -123,20 +123,6 @@ def _snapshot_key(environ: Mapping[str, str]) -> bytes:
     if len(key) < MIN_KEY_BYTES:
         raise read.SettingError("AIVONX_SNAPSHOT_KEY", f"must have at least {MIN_KEY_BYTES} bytes")
     return key
-
-
-def _address_policy(environ: Mapping[str, str]) -> AddressPolicy:
-    name = "AIVONX_NODE_FORBIDDEN_PORTS"
-    ports = read.items(environ, name)
-    if not all(port.isascii() and port.isdigit() and int(port) <= read.MAX_PORT for port in ports):
-        raise read.SettingError(name, "must be a comma-separated list of ports")
-    networks = read.items(environ, "AIVONX_NODE_ALLOWED_CIDRS", DEFAULT_ALLOWED_NETWORKS)
-    try:
-        return AddressPolicy.parse(networks, frozenset(int(port) for port in ports))
-    except ValueError as error:
-        raise read.SettingError(
-            "AIVONX_NODE_ALLOWED_CIDRS", f"must be a comma-separated list of networks ({error})"
-        ) from error
 
 
 def _workers(environ: Mapping[str, str]) -> int:

@@ -12,10 +12,14 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import SplitResult, urlsplit
 
-from shared.environ import MAX_PORT
+from shared import environ
+from shared.environ import MAX_PORT, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_PORT: Final = 11_434
 DEFAULT_ALLOWED_NETWORKS: Final = (
@@ -206,6 +210,21 @@ class AddressPolicy:
 
     def _is_listed(self, ip: IPAddress) -> bool:
         return any(ip.version == network.version and ip in network for network in self.allowed)
+
+
+def policy_read(variables: Mapping[str, str]) -> AddressPolicy:
+    """The policy that the settings name; both planes read the same. Raises SettingError."""
+    name = "AIVONX_NODE_FORBIDDEN_PORTS"
+    ports = environ.items(variables, name)
+    if not all(port.isascii() and port.isdigit() and int(port) <= MAX_PORT for port in ports):
+        raise SettingError(name, "must be port numbers, separated by commas")
+    networks = environ.items(variables, "AIVONX_NODE_ALLOWED_CIDRS", DEFAULT_ALLOWED_NETWORKS)
+    try:
+        return AddressPolicy.parse(networks, frozenset(int(port) for port in ports))
+    except ValueError as error:
+        raise SettingError(
+            "AIVONX_NODE_ALLOWED_CIDRS", f"must be networks such as 10.0.0.0/8 ({error})"
+        ) from error
 
 
 def _is_never_allowed(ip: IPAddress) -> bool:

@@ -15,7 +15,7 @@ import environ as django_environ
 from cryptography.fernet import Fernet
 
 from shared import environ, wire
-from shared.addresses import DEFAULT_ALLOWED_NETWORKS, AddressPolicy
+from shared.addresses import AddressPolicy, policy_read
 from shared.environ import Bind, SettingError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Env:
             jwt_key=_secret(variables, "AIVONX_JWT_KEY"),
             snapshot_key=_snapshot_key(variables),
             node_token_keys=_fernet_keys(variables),
-            address_policy=_address_policy(variables),
+            address_policy=policy_read(variables),
             debug=environ.boolean(
                 variables, "AIVONX_DEBUG", default=False, aliases=("DJANGO_DEBUG",)
             ),
@@ -171,21 +171,6 @@ def _fernet_keys(variables: Mapping[str, str]) -> tuple[str, ...]:
                 "each key must be 32 bytes in URL-safe base64, newest first, separated by commas",
             ) from error
     return keys
-
-
-def _address_policy(variables: Mapping[str, str]) -> AddressPolicy:
-    networks = environ.items(variables, "AIVONX_NODE_ALLOWED_CIDRS", DEFAULT_ALLOWED_NETWORKS)
-    ports = environ.items(variables, "AIVONX_NODE_FORBIDDEN_PORTS")
-    if not all(port.isascii() and port.isdigit() for port in ports):
-        raise SettingError(
-            "AIVONX_NODE_FORBIDDEN_PORTS", "must be port numbers, separated by commas"
-        )
-    try:
-        return AddressPolicy.parse(networks, frozenset(int(port) for port in ports))
-    except ValueError as error:
-        raise SettingError(
-            "AIVONX_NODE_ALLOWED_CIDRS", f"must be networks such as 10.0.0.0/8 ({error})"
-        ) from error
 
 
 def _database(variables: Mapping[str, str], data_dir: Path) -> dict[str, Any]:
