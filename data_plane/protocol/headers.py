@@ -84,22 +84,17 @@ def to_node(
     return headers
 
 
-def from_node(node: Iterable[tuple[str, str]], *, request_id: str, streaming: bool) -> Pairs:
-    """The headers of an answer to a client."""
+def to_client(node: Iterable[tuple[str, str]]) -> Pairs:
+    """What of a node's headers passes."""
     pairs = list(node)
     dropped = _KEPT_FROM_CLIENT | _named_by_connection(pairs)
-    headers = [
+    return [
         (name, value)
         for name, value in pairs
         if (lower := name.lower()) not in dropped
         and not lower.startswith(_CORS)
         and _CLEAN.fullmatch(value)
     ]
-    headers += [("Cache-Control", "no-store"), ("X-Request-Id", request_id)]
-    if streaming:
-        # Reverse proxies in front of us must not collect a stream before they pass it on.
-        headers.append(("X-Accel-Buffering", "no"))
-    return headers
 
 
 def valid_request_id(text: str | None) -> str | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
 from data_plane.protocol import dialects
+from data_plane.proxy.reply import Answer
 from shared.codes import SENTENCES, ErrorCode, Outcome
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def outcome_of(code: ErrorCode) -> Outcome:
     return _OUTCOMES.get(code, Outcome.REJECTED)
 
 
-def error_answer(error: RefusedRequestError, dialect: Dialect, request_id: str) -> web.Response:
+def error_answer(error: RefusedRequestError, dialect: Dialect, request_id: str) -> Answer:
     """The answer to a refused request."""
     if error.code in _IN_PLAIN_TEXT:
         content_type, body = "text/plain; charset=utf-8", error.message.encode()
@@ -124,7 +123,4 @@ def error_answer(error: RefusedRequestError, dialect: Dialect, request_id: str) 
         headers.setdefault("Retry-After", str(wait_s))
     if error.status == 401:  # noqa: PLR2004 - HTTP
         headers["WWW-Authenticate"] = "Bearer"
-    response = web.Response(status=error.status, body=body, headers=headers)
-    if error.closes:
-        response.force_close()
-    return response
+    return Answer(error.status, headers, body, closes=error.closes)

@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from data_plane.protocol.ask import Form
+from data_plane.protocol.dialects import STREAM_TYPES
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.proxy.relay import Passage
 from data_plane.routing.choose import Decision, NoNode, NoNodeKind, choose
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from data_plane.admission.gate import Gate
     from data_plane.protocol.ask import Ask
     from data_plane.proxy.findings import Findings
-    from data_plane.proxy.relay import Reply
+    from data_plane.proxy.reply import Reply
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.pools import PoolNode
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Record
     from data_plane.telemetry.metrics import Metrics
-    from data_plane.upstream.forward import Forwarder, NodeAnswer
+    from data_plane.upstream.connection import NodeAnswer
+    from data_plane.upstream.forward import Forwarder
     from data_plane.upstream.lease import Lease, Leases
     from data_plane.upstream.probe import Latencies
     from data_plane.upstream.watch import Watch
@@ -80,7 +82,9 @@ class Job:
 
     view: Applied
     ask: Ask
-    headers: list[tuple[str, str]]
+    fields: bytes
+    """Header lines for the node."""
+
     record: Record
     reply: Reply
     closes: bool
@@ -189,14 +193,13 @@ class Attempts:
         passage = Passage(
             job.reply,
             record=record,
-            lease=lease,
             ask=job.ask,
             config=job.view.config,
             on_commit=partial(self._end_retry, job),
         )
         try:
             with lease:
-                failure = await self._ask_node(job, node, passage)
+                failure = await self._ask_node(job, node, passage, lease)
         except NodeFailedError as error:
             self._metrics.attempt(node.name, error.fault)
             self._learn(node, error.fault)
@@ -216,14 +219,18 @@ class Attempts:
             raise self._final_error(job, is_exhausted=True)
         return False
 
-    async def _ask_node(self, job: Job, node: PoolNode, passage: Passage) -> Failure | None:
+    async def _ask_node(
+        self, job: Job, node: PoolNode, passage: Passage, lease: Lease
+    ) -> Failure | None:
         answer = await self._forwarder.send(
             node,
             "POST",
             job.ask.route.path,
-            job.headers,
+            job.fields,
             job.ask.body,
             connect_timeout_s=job.view.config.connect_timeout_s,
+            stream_type=STREAM_TYPES.get(job.ask.route.framing),
+            lease=lease,
         )
         try:
             failure = await self._judge(job, node, answer)
@@ -250,13 +257,13 @@ class Attempts:
             raise RefusedRequestError(ErrorCode.UPSTREAM_PROTOCOL_ERROR, detail=detail)
         match status:
             case 503:
-                self._findings.note_busy(node.id, now, answer.headers.get("Retry-After", ""))
+                self._findings.note_busy(node.id, now, answer.head.fields.get("retry-after", ""))
                 return Failure.BUSY
             case 404:
                 self._findings.note_missing(node.id, job.ask.canonical)
                 return Failure.MODEL_MISSING
             case 429:
-                self._findings.note_busy(node.id, now, answer.headers.get("Retry-After", ""))
+                self._findings.note_busy(node.id, now, answer.head.fields.get("retry-after", ""))
                 return None
             case _ if status < 500 or job.kept is not None:  # noqa: PLR2004 - HTTP
                 return None
@@ -277,7 +284,6 @@ class Attempts:
             passage = Passage(
                 job.reply,
                 record=job.record,
-                lease=None,
                 ask=job.ask,
                 config=job.view.config,
                 on_commit=partial(self._end_retry, job),
@@ -321,5 +327,5 @@ def _not_found(ask: Ask) -> RefusedRequestError:
 
 
 def _is_encoded(answer: NodeAnswer) -> bool:
-    coding = answer.headers.get("Content-Encoding")
+    coding = answer.head.fields.get("content-encoding")
     return coding is not None and coding.strip().lower() not in {"", "identity"}

@@ -14,13 +14,14 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
 from data_plane.admission.origins import answer_headers, preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
 from data_plane.protocol.headers import Forwarded, to_node, valid_request_id
+from data_plane.protocol.heads import encode_fields
 from data_plane.protocol.routes import (
     Access,
     Action,
@@ -35,7 +36,7 @@ from data_plane.protocol.routes import (
 from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
 from data_plane.proxy.attempts import Job
-from data_plane.proxy.relay import ClientStalledError, Reply
+from data_plane.proxy.reply import Answer, Reply
 from data_plane.routing.permits import is_allowed
 from data_plane.telemetry.logs import Record
 from shared.codes import SENTENCES, ErrorCode, Outcome
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from data_plane.protocol.ask import Ask
     from data_plane.proxy.attempts import Attempts
     from data_plane.proxy.management import Management
+    from data_plane.proxy.server import Call
     from data_plane.proxy.shelf import Shelf
     from data_plane.sync.applied import Applied, AppliedState
     from data_plane.telemetry.logs import Log
@@ -86,80 +88,78 @@ class Handler:
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, call: Call) -> None:
         """Serve one request, to its end and its record."""
-        record = self._accept(request)
-        reply = Reply(request, {"X-Request-Id": record.request_id})
+        record = self._accept(call)
+        reply = Reply(call)
         try:
-            return await self._serve(request, record, reply)
+            await self._serve(call, record, reply)
         except RefusedRequestError as error:
-            return self._refused(error, record, reply)
-        except ClientStalledError:
-            record.outcome = Outcome.CLIENT_STALLED
-            reply.cut()
-            return reply.response
+            await reply.answer(self._refused(error, record))
         except (asyncio.CancelledError, ConnectionError):
             # The client is gone. The node was told by closing its connection on the way here.
-            record.outcome = Outcome.CLIENT_ABORT
+            is_stall = reply.has_stalled
+            record.outcome = Outcome.CLIENT_STALLED if is_stall else Outcome.CLIENT_ABORT
             raise
         except Exception as error:  # noqa: BLE001 - the one place: whatever we forgot ends here
             self._log.error("request_failed", error, request_id=record.request_id)
             if reply.is_committed:
                 record.outcome = Outcome.TRUNCATED
                 reply.break_off(b"")
-                return reply.response
-            return self._refused(RefusedRequestError(ErrorCode.INTERNAL_ERROR), record, reply)
+            else:
+                refusal = RefusedRequestError(ErrorCode.INTERNAL_ERROR)
+                await reply.answer(self._refused(refusal, record))
         finally:
+            reply.end()
             self._account(record, reply)
 
     # 1. accept
-    def _accept(self, request: web.BaseRequest) -> Record:
+    def _accept(self, call: Call) -> Record:
         self._gate.in_flight += 1
         self._gate.requests_total += 1
-        given_id = valid_request_id(request.headers.get("X-Request-Id"))
+        given_id = valid_request_id(call.headers.get("X-Request-Id"))
         return Record(
             request_id=given_id or f"req_{os.urandom(12).hex()}",
-            client=request.remote or "",
-            method=request.method,
-            path=redacted(request.raw_path)[:MAX_LOGGED_PATH],
+            client=call.client,
+            method=call.method,
+            path=redacted(call.target)[:MAX_LOGGED_PATH],
             started_at=asyncio.get_running_loop().time(),
         )
 
-    async def _serve(
-        self, request: web.BaseRequest, record: Record, reply: Reply
-    ) -> web.StreamResponse:
+    async def _serve(self, call: Call, record: Record, reply: Reply) -> None:
         # 2. parse, the head
-        match = self._parse_head(request, record, reply)
+        match = self._parse_head(call, record, reply)
         if match.route.action is Action.OPTIONS:
-            return self._options(request, match, record, reply)
+            await reply.answer(self._options(call, match, record, reply))
+            return
         view = self._view()
         # 3. admit
-        principal = self._admit(request, view, match)
+        principal = self._admit(call, view, match)
         record.key_id = principal.key_id
         if match.route.action not in {Action.INFER, Action.SHOW}:
-            return self._local(view, match, principal, record, reply)
+            await reply.answer(self._local(view, match, principal, record))
+            return
         with self._gate.claim() as claim:
             # 2. parse, the body: only now, so that nobody without a key makes us hold one
-            body = await intake.read_body(request, self._max_body_bytes, claim)
+            body = await intake.read_body(call, self._max_body_bytes, claim)
             record.bytes_in = len(body)
             ask = self._parse_body(match, body, record)
             if not is_allowed(ask.canonical, principal.allowed_models):
                 raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
             # 4., 5., 6. choose, forward, relay
-            await self._pass_on(request, view, ask, record, reply)
-        return reply.response
+            await self._pass_on(call, view, ask, record, reply)
 
-    def _parse_head(self, request: web.BaseRequest, record: Record, reply: Reply) -> Match:
-        path = intake.path(request)
+    def _parse_head(self, call: Call, record: Record, reply: Reply) -> Match:
+        path = intake.path(call)
         record.dialect = dialect_of(path)
-        intake.check_framing(request)
-        origin = request.headers.get(hdrs.ORIGIN)
+        intake.check_framing(call)
+        origin = call.headers.get(hdrs.ORIGIN)
         if origin is not None:
-            if not self._origins.is_allowed(origin, request.headers.get(hdrs.HOST, "")):
+            if not self._origins.is_allowed(origin, call.headers.get(hdrs.HOST, "")):
                 raise RefusedRequestError(ErrorCode.ORIGIN_NOT_ALLOWED)
             reply.headers.update(answer_headers(origin))
         try:
-            match = lookup(request.method, path)
+            match = lookup(call.method, path)
         except NoRouteError as error:
             raise RefusedRequestError(ErrorCode.ROUTE_NOT_FOUND) from error
         except WrongMethodError as error:
@@ -170,14 +170,12 @@ class Handler:
         record.dialect = match.route.dialect
         return match
 
-    def _options(
-        self, request: web.BaseRequest, match: Match, record: Record, reply: Reply
-    ) -> web.Response:
-        origin = request.headers.get(hdrs.ORIGIN)
+    def _options(self, call: Call, match: Match, record: Record, reply: Reply) -> Answer:
+        origin = call.headers.get(hdrs.ORIGIN)
         if origin is not None:
             reply.headers.update(preflight_headers(origin))
         record.status, record.outcome = 204, Outcome.OK
-        return web.Response(status=204, headers={"Allow": match.allow, **reply.headers})
+        return Answer(204, {"Allow": match.allow, "X-Request-Id": record.request_id})
 
     def _view(self) -> Applied:
         """The snapshot of this request: taken once, whatever is applied meanwhile."""
@@ -188,37 +186,33 @@ class Handler:
             raise RefusedRequestError(ErrorCode.NOT_READY)
         return view
 
-    def _admit(self, request: web.BaseRequest, view: Applied, match: Match) -> Principal:
+    def _admit(self, call: Call, view: Applied, match: Match) -> Principal:
         if match.route.access is Access.ANYONE and match.key is None:
             return ANYONE
-        given = request.headers
+        given = call.headers
         try:
             return self._identifier.identify(
                 view.keys,
                 authorization=given.getall(hdrs.AUTHORIZATION, ()),
                 x_api_key=given.getall("X-Api-Key", ()),
                 path_key=match.key,
-                query=request.raw_path.partition("?")[2],
-                address=request.remote or "",
+                query=call.target.partition("?")[2],
+                address=call.client,
             )
         except NotIdentifiedError as error:
             wait = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else None
             raise RefusedRequestError(
-                error.code, status=error.status, headers=wait, closes=_has_unread_body(request)
+                error.code, status=error.status, headers=wait, closes=_has_unread_body(call)
             ) from error
 
-    def _local(
-        self, view: Applied, match: Match, principal: Principal, record: Record, reply: Reply
-    ) -> web.Response:
+    def _local(self, view: Applied, match: Match, principal: Principal, record: Record) -> Answer:
         """What is answered from memory."""
         if match.route.action is Action.MANAGE:
             raise RefusedRequestError(ErrorCode.NOT_IMPLEMENTED, closes=True)
         content_type, body = self._shelf.take(view, match, principal.allowed_models)
         record.status, record.outcome, record.bytes_out = 200, Outcome.OK, len(body)
-        response = web.Response(body=body, headers={"Content-Type": content_type, **reply.headers})
-        if self._lifecycle.is_draining:
-            response.force_close()
-        return response
+        headers = {"Content-Type": content_type, "X-Request-Id": record.request_id}
+        return Answer(200, headers, body, closes=self._lifecycle.is_draining)
 
     def _parse_body(self, match: Match, body: bytes, record: Record) -> Ask:
         try:
@@ -229,20 +223,18 @@ class Handler:
         return ask
 
     async def _pass_on(
-        self, request: web.BaseRequest, view: Applied, ask: Ask, record: Record, reply: Reply
+        self, call: Call, view: Applied, ask: Ask, record: Record, reply: Reply
     ) -> None:
         entry = view.pools.models.get(ask.canonical)
         if entry is not None:
             # Only models of the snapshot become labels and log fields.
             record.model = entry.model.name
-        forwarded = Forwarded(
-            request.remote or "", request.scheme, request.headers.get(hdrs.HOST, "")
-        )
+        forwarded = Forwarded(call.client, "http", call.headers.get(hdrs.HOST, ""))
         job = Job(
             view=view,
             ask=ask,
-            headers=to_node(
-                request.headers.items(), request_id=record.request_id, forwarded=forwarded
+            fields=encode_fields(
+                to_node(call.headers.items(), request_id=record.request_id, forwarded=forwarded)
             ),
             record=record,
             reply=reply,
@@ -252,20 +244,19 @@ class Handler:
             await self._management.unload(job)
         await self._attempts.serve(job)
 
-    def _refused(self, error: RefusedRequestError, record: Record, reply: Reply) -> web.Response:
+    def _refused(self, error: RefusedRequestError, record: Record) -> Answer:
         record.status, record.code, record.outcome = (
             error.status,
             error.code,
             outcome_of(error.code),
         )
         record.detail = error.detail or record.detail
-        error.headers = {**reply.headers, **error.headers}
         if record.attempts:
             error.headers["X-Aivonx-Attempts"] = str(record.attempts)
         error.closes = error.closes or self._lifecycle.is_draining
-        response = error_answer(error, Dialect(record.dialect or Dialect.NATIVE), record.request_id)
-        record.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
-        return response
+        answer = error_answer(error, Dialect(record.dialect or Dialect.NATIVE), record.request_id)
+        record.bytes_out = len(answer.body)
+        return answer
 
     # 7. account. Never awaits: it also runs when the request is cancelled.
     def _account(self, record: Record, reply: Reply) -> None:
@@ -275,16 +266,14 @@ class Handler:
         self._metrics.request(record, now)
         self._log.access(record, now)
 
-    def refuse_unparsed(
-        self, request: web.BaseRequest, status: int, code: ErrorCode
-    ) -> web.Response:
+    def refuse_unparsed(self, call: Call, status: int, code: ErrorCode) -> Answer:
         """The answer to what the parser refused. Its line is sampled: there may be floods of it."""
         request_id = f"req_{os.urandom(12).hex()}"
         self._metrics.bad_request(status)
         self._log.sampled(
             "bad_request",
             request_id=request_id,
-            client=request.remote or "",
+            client=call.client,
             status=status,
             code=code,
             outcome=Outcome.REJECTED,
@@ -293,5 +282,5 @@ class Handler:
         return error_answer(error, Dialect.NATIVE, request_id)
 
 
-def _has_unread_body(request: web.BaseRequest) -> bool:
-    return not request.content.is_eof()
+def _has_unread_body(call: Call) -> bool:
+    return not call.content.is_eof()

@@ -22,40 +22,39 @@ from data_plane.settings import BODY_DEADLINE_PER_BYTE_S, BODY_DEADLINE_S
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from data_plane.admission.gate import BodyClaim
+    from data_plane.proxy.server import Call
 
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(/[^#]*|)", re.IGNORECASE)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def path(request: web.BaseRequest) -> str:
+def path(call: Call) -> str:
     """The path as it came, nothing decoded."""
-    raw = request.raw_path
+    raw = call.target
     if raw.startswith("/"):
         return raw.partition("?")[0].partition("#")[0]
     match = _ABSOLUTE.fullmatch(raw)
-    if match is None or match[1].lower() != request.headers.get(hdrs.HOST, "").lower():
+    if match is None or match[1].lower() != call.headers.get(hdrs.HOST, "").lower():
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True)
     return match[2].partition("?")[0] or "/"
 
 
-def check_framing(request: web.BaseRequest) -> None:
+def check_framing(call: Call) -> None:
     """Refuse versions, codings and hosts that the parser let through."""
-    headers = request.headers
-    if request.version not in {HttpVersion10, HttpVersion11}:
+    headers = call.headers
+    if call.version not in {HttpVersion10, HttpVersion11}:
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, status=505, closes=True)
     host = headers.get(hdrs.HOST)
     if host is not None and not _HOST.fullmatch(host):
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True)
     coding = headers.get(hdrs.TRANSFER_ENCODING)
     if coding is not None and (
-        coding.strip().lower() != "chunked" or request.version == HttpVersion10
+        coding.strip().lower() != "chunked" or call.version == HttpVersion10
     ):
         is_known_form = coding.lower().endswith("chunked") and not coding.startswith(",")
-        status = 501 if is_known_form and request.version == HttpVersion11 else 400
+        status = 501 if is_known_form and call.version == HttpVersion11 else 400
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, status=status, closes=True)
     encoding = headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
@@ -65,31 +64,31 @@ def check_framing(request: web.BaseRequest) -> None:
         raise RefusedRequestError(ErrorCode.EXPECTATION_FAILED, closes=True)
 
 
-async def read_body(request: web.BaseRequest, limit: int, claim: BodyClaim) -> bytes:
+async def read_body(call: Call, limit: int, claim: BodyClaim) -> bytes:
     """Read the body, within its limits of size, memory and time."""
-    content = request.content
-    if content.is_eof() and hdrs.EXPECT not in request.headers:
+    content = call.content
+    if content.is_eof() and hdrs.EXPECT not in call.headers:
         # It came with the head, as small bodies do: no timer, no waiting.
         body = content.read_nowait(-1)
         _claim(claim, len(body), limit)
         return body
-    declared = request.content_length or 0
+    declared = _declared(call)
     _claim(claim, declared, limit)
-    if hdrs.EXPECT in request.headers and request.transport is not None:
-        request.transport.write(_CONTINUE)
+    if hdrs.EXPECT in call.headers and call.connection.transport is not None:
+        call.connection.transport.write(_CONTINUE)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S + declared * BODY_DEADLINE_PER_BYTE_S):
-            return await _read_parts(request, limit, claim)
+            return await _read_parts(call, limit, claim)
     except TimeoutError as error:
         raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from error
     except (RequestPayloadError, HttpProcessingError, HTTPException) as error:
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True) from error
 
 
-async def _read_parts(request: web.BaseRequest, limit: int, claim: BodyClaim) -> bytes:
+async def _read_parts(call: Call, limit: int, claim: BodyClaim) -> bytes:
     parts: list[bytes] = []
     size = 0
-    content = request.content
+    content = call.content
     while chunk := await content.readany():
         size += len(chunk)
         _claim(claim, size, limit)
@@ -104,3 +103,8 @@ def _claim(claim: BodyClaim, size: int, limit: int) -> None:
         claim.grow_to(size)
     except NoRoomError as error:
         raise RefusedRequestError(ErrorCode.OVERLOADED, closes=True) from error
+
+
+def _declared(call: Call) -> int:
+    length = call.headers.get(hdrs.CONTENT_LENGTH)
+    return int(length) if length is not None else 0  # the parser has seen that it is a number

@@ -50,7 +50,7 @@ class Management:
                     node,
                     "POST",
                     job.ask.route.path,
-                    job.headers,
+                    job.fields,
                     job.ask.body,
                     connect_timeout_s=job.view.config.connect_timeout_s,
                 )

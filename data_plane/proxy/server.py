@@ -6,29 +6,36 @@ library; a client that leaves cancels its handler.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import aiohttp.http_parser
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.http import HttpVersion11
-from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError
 
+from data_plane.proxy.reply import Reply
 from data_plane.settings import KEEPALIVE_TIMEOUT_S, LINGERING_S, MAX_HEADER_BYTES, MAX_HEADERS
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
-    from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
+
+    from data_plane.proxy.reply import Answer
 
 MIN_AIOHTTP: Final = (3, 14, 5)
 """3.14.3 closes an out-of-bounds read in the response parser, 3.14.4 connection re-use after a
 cancelled request; 3.14.5 is what was tested."""
+
+
+_UNPARSED: Final = ERROR._replace(version=HttpVersion11)
+"""The parser's stand-in for what it refused speaks HTTP/1.0; our answer does not."""
 
 
 def require_safe_aiohttp() -> None:
@@ -42,40 +49,154 @@ def require_safe_aiohttp() -> None:
         raise RuntimeError(msg)
 
 
-class Request(web.BaseRequest):
-    """A request whose answers do not say what they were made with."""
+class Call:
+    """One request of a client, as the parser read it."""
 
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        del response.headers[hdrs.SERVER]
+    __slots__ = (
+        "closes",
+        "connection",
+        "content",
+        "headers",
+        "is_1_1",
+        "method",
+        "target",
+        "version",
+    )
+
+    def __init__(
+        self, message: RawRequestMessage, content: StreamReader, connection: ClientConnection
+    ) -> None:
+        self.connection = connection
+        self.content = content
+        self.headers = message.headers
+        self.method = message.method
+        self.target = message.path
+        """As it came, nothing decoded."""
+
+        self.version = message.version
+        self.is_1_1 = message.version == HttpVersion11
+        self.closes = bool(message.should_close)
+        """Whether the connection ends with the answer."""
+
+    @property
+    def client(self) -> str:
+        """The client's address."""
+        return self.connection.client
 
 
-class _Protocol(RequestHandler):
-    """One client connection."""
+class ClientConnection(RequestHandler):
+    """One client connection: aiohttp's parsing, time limits and pipelining, and our way to serve.
 
-    __slots__ = ()
+    `start` replaces aiohttp's. The handler runs in the connection's own task and writes its answer
+    to the transport itself; a task, a writer and a response object per request are spared. What is
+    used of aiohttp's inside is listed in tests/data_plane/proxy/test_server.py, which fails when an
+    upgrade changes it.
+    """
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - the parser's words echo the client's bytes
-    ) -> web.StreamResponse:
-        """Answer what the parser refused. The path itself never lets an error come here."""
-        if request.writer.output_size > 0:
-            _cut_off()
-        server = self._manager
-        if not isinstance(server, Server):
-            _cut_off()
-        answer_status, code = _parser_fault(status, exc)
-        response = server.refuse(request, answer_status, code)
-        response.force_close()
-        return response
+    __slots__ = ("_refuse", "_serve", "client", "reply")
 
+    def __init__(self, server: Server, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._serve = server.serve
+        self._refuse = server.refuse
+        self.client = ""
+        self.reply: Reply | None = None
+        """The answer that is being written."""
 
-def _cut_off() -> NoReturn:
-    msg = "an answer was begun on this connection, or it is gone"
-    raise ConnectionError(msg)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called once, when it stands."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.client = str(peer[0]) if isinstance(peer, tuple) else ""
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        super().pause_writing()
+        if self.reply is not None:
+            self.reply.paused()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if self.reply is not None:
+            self.reply.resumed()
+
+    async def drained(self) -> None:
+        """Until the client has read."""
+        await self._drain_helper()
+
+    async def start(self) -> None:
+        """Serve requests until the connection ends."""
+        try:
+            with suppress(ConnectionError):  # the client is gone, and its record says so
+                while not self._force_close and await self._serve_next():
+                    self._expect_next()
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _serve_next(self) -> bool:
+        """One request. Says whether another may follow."""
+        if not self._messages and not await self._something_to_do():
+            return False
+        message, content = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        self._request_in_progress = True
+        try:
+            if isinstance(message, RawRequestMessage):
+                call = Call(message, content, self)
+                await self._serve(call)
+            else:
+                call = Call(_UNPARSED, content, self)
+                status, code = _parser_fault(message.status, message.exc)
+                await Reply(call).answer(self._refuse(call, status, code))
+        finally:
+            self._request_in_progress = False
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+        if not content.is_eof() and not self._force_close:
+            await self._drop_rest(content)
+        # After a request to upgrade, the parser takes what follows for another protocol.
+        return not (call.closes or self._close or self._upgraded or not content.is_eof())
+
+    async def _something_to_do(self) -> bool:
+        """Wait for a request; False when the connection is to end instead."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return False  # `close` cancels the wait, and not the task
+        finally:
+            self._waiter = None
+        return bool(self._messages)
+
+    def _expect_next(self) -> None:
+        """The time that the client has for its next request begins."""
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+
+    async def _drop_rest(self, content: StreamReader) -> None:
+        """Read what is left of a refused body, so that the client sees our answer to it."""
+        try:
+            async with asyncio.timeout(self._lingering_time):
+                while not content.is_eof():
+                    await content.readany()
+        except (TimeoutError, RequestPayloadError, HttpProcessingError):
+            return  # the connection ends
 
 
 def _parser_fault(status: int, exc: BaseException | None) -> tuple[int, ErrorCode]:
@@ -98,12 +219,11 @@ class Server(web.Server):
 
     def __init__(
         self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        refuse: Callable[[web.BaseRequest, int, ErrorCode], web.Response],
+        serve: Callable[[Call], Awaitable[None]],
+        refuse: Callable[[Call, int, ErrorCode], Answer],
     ) -> None:
         super().__init__(
-            handler,
-            request_factory=self._request,
+            _not_used,
             handler_cancellation=True,
             keepalive_timeout=KEEPALIVE_TIMEOUT_S,
             lingering_time=LINGERING_S,
@@ -113,23 +233,16 @@ class Server(web.Server):
             auto_decompress=False,
             access_log=None,
         )
+        self.serve = serve
         self.refuse = refuse
         """Makes the answer to a request that could not be parsed."""
-
-    def _request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        if message.path == "/" and message.method == "UNKNOWN":
-            # The parser's stand-in for what it refused speaks HTTP/1.0; our answer does not.
-            message = message._replace(version=HttpVersion11)
-        return Request(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> RequestHandler:
         """Called for each new connection."""
         settings: dict[str, Any] = self._kwargs
-        return _Protocol(self, loop=self._loop, **settings)
+        return ClientConnection(self, loop=self._loop, **settings)
+
+
+async def _not_used(_request: web.BaseRequest) -> NoReturn:
+    msg = "aiohttp's own way of serving is replaced"
+    raise RuntimeError(msg)

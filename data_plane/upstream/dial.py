@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from typing import TYPE_CHECKING, Any, Final
-
-from aiohttp.abc import AbstractResolver, ResolveResult
+import ssl
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from shared.addresses import InvalidAddressError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.addresses import AddressPolicy
+    from shared.addresses import AddressPolicy, NodeAddress
 
+DNS_CACHE_S: Final = 10.0
 RESOLVE_TIMEOUT_S: Final = 2.0
 LAST_GOOD_S: Final = 300.0
 """While a name does not resolve, its last addresses are used this long."""
@@ -32,64 +33,125 @@ KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_COUNT: Final = 3
 
 
+_P = TypeVar("_P", bound=asyncio.Protocol)
+
+Endpoint = tuple[socket.AddressFamily, str]
+"""A family and a literal address."""
+
+
 class AddressRefusedError(OSError):
-    """The policy forbids the address. An OSError, so that the connector treats it as one."""
+    """The policy forbids the address."""
 
 
-def socket_factory(policy: AddressPolicy) -> Callable[[Any], socket.socket]:
-    """Make sockets for allowed addresses; refuse the others before a packet is sent."""
+class NameUnknownError(OSError):
+    """The name does not resolve."""
 
-    def make(addr_info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
-        family, kind, proto, _, address = addr_info
+
+class Dialer:
+    """Makes connections to nodes."""
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        self._policy = policy
+        self._resolved: dict[str, tuple[float, tuple[Endpoint, ...]]] = {}
+
+    async def connect(self, address: NodeAddress, make: Callable[[], _P], timeout_s: float) -> _P:
+        """A connection to the first of a node's addresses that takes one. Raises OSErrors."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout_s or None):
+            began_at = loop.time()
+            endpoints = await self._endpoints(address.host)
+            failure: OSError = NameUnknownError(address.host)
+            for tried, endpoint in enumerate(endpoints):
+                # A black hole among several addresses must not use up the time of the others.
+                left_s = timeout_s - (loop.time() - began_at)
+                share_s = left_s / (len(endpoints) - tried)
+                try:
+                    async with asyncio.timeout(share_s if timeout_s else None):
+                        sock = await self._open(endpoint, address.port)
+                    break
+                except OSError as error:  # TimeoutError is one
+                    failure = error
+            else:
+                raise failure
+            is_tls = address.scheme == "https"
+            try:
+                _, protocol = await loop.create_connection(
+                    make,
+                    sock=sock,
+                    ssl=_tls() if is_tls else None,
+                    server_hostname=address.host if is_tls else None,
+                )
+            except BaseException:
+                sock.close()
+                raise
+            return protocol
+
+    async def _open(self, endpoint: Endpoint, port: int) -> socket.socket:
+        """A connected socket; a forbidden address is refused before a packet is sent."""
+        family, host = endpoint
         try:
-            policy.check(ipaddress.ip_address(address[0]), address[1])
+            self._policy.check(ipaddress.ip_address(host), port)
         except InvalidAddressError as error:
             raise AddressRefusedError(str(error)) from error
-        sock = socket.socket(family, kind, proto)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            _watch_for_dead_peers(sock)
+            await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        except BaseException:
+            sock.close()
+            raise
         return sock
 
-    return make
-
-
-class Resolver(AbstractResolver):
-    """The system's resolver, off the loop, with a limit and a memory."""
-
-    def __init__(self) -> None:
-        self._last_good: dict[tuple[str, int], tuple[float, list[ResolveResult]]] = {}
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Look a name up; falls back to the last good answer for a while."""
+    async def _endpoints(self, host: str) -> tuple[Endpoint, ...]:
+        """The addresses of a host: what it says itself, else the resolver's word, remembered."""
+        literal = _literal(host)
+        if literal is not None:
+            return (literal,)
         loop = asyncio.get_running_loop()
+        resolved_at, known = self._resolved.get(host, (0.0, ()))
+        if known and loop.time() - resolved_at <= DNS_CACHE_S:
+            return known
         try:
+            # The resolver runs in a thread, off the loop.
             async with asyncio.timeout(RESOLVE_TIMEOUT_S):
                 found = await loop.getaddrinfo(
-                    host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+                    host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
                 )
         except OSError as error:  # gaierror and TimeoutError are OSErrors
-            return self._remembered((host, port), loop.time(), error)
-        results = [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=0
+            if known and loop.time() - resolved_at <= LAST_GOOD_S:
+                return known
+            self._resolved.pop(host, None)
+            raise NameUnknownError(f"{host} does not resolve") from error
+        endpoints = tuple(
+            dict.fromkeys(
+                (socket.AddressFamily(family), str(address[0])) for family, *_, address in found
             )
-            for kind, _, proto, _, address in found
-        ]
-        self._last_good[host, port] = (loop.time(), results)
-        return results
+        )
+        self._resolved[host] = (loop.time(), endpoints)
+        return endpoints
 
-    def _remembered(self, key: tuple[str, int], now: float, error: OSError) -> list[ResolveResult]:
-        resolved_at, results = self._last_good.get(key, (0.0, []))
-        if not results or now - resolved_at > LAST_GOOD_S:
-            self._last_good.pop(key, None)
-            # Not a bare TimeoutError: the connector would take that for the connect limit.
-            raise socket.gaierror(socket.EAI_AGAIN, f"{key[0]} does not resolve") from error
-        return results
 
-    async def close(self) -> None:
-        """Nothing is held."""
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """The system's trusted authorities; read once, it takes some milliseconds."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _literal(host: str) -> Endpoint | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return (socket.AF_INET if address.version == 4 else socket.AF_INET6, host)  # noqa: PLR2004 - IP
+
+
+def _watch_for_dead_peers(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_COUNT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)

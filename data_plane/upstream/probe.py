@@ -21,6 +21,7 @@ MAX_PS_BYTES: Final = 1024 * 1024
 MAX_VERSION_BYTES: Final = 4_096
 PS_TIMEOUT_S: Final = 5.0
 HTTP_OK: Final = 200
+_FIELDS: Final = b"User-Agent: aivonx-proxy\r\nAccept: application/json\r\n"
 UNAUTHORIZED: Final = frozenset({401, 403})
 
 
@@ -91,7 +92,7 @@ class Prober:
         self, node: PoolNode, path: str, timeout_s: float, limit: int
     ) -> tuple[int, bytes]:
         answer = await self._forwarder.send(
-            node, "GET", path, (), None, connect_timeout_s=timeout_s
+            node, "GET", path, _FIELDS, None, connect_timeout_s=timeout_s
         )
         try:
             return answer.status, await answer.read_all(limit)

@@ -43,7 +43,7 @@ async def read_from(node: SimpleNamespace) -> bytes:
     forwarder = Forwarder(POLICY, ())
     try:
         async with asyncio.timeout(2.0):
-            answer = await forwarder.send(node, "GET", "/", (), None, connect_timeout_s=1.0)
+            answer = await forwarder.send(node, "GET", "/", b"", None, connect_timeout_s=1.0)
             try:
                 return await answer.read_all(10_000_000)
             finally:
@@ -67,7 +67,7 @@ async def read_from(node: SimpleNamespace) -> bytes:
     ],
 )
 async def test_every_misbehaviour_has_its_name(parts, fault) -> None:
-    """F17, F18, F19. A bad chunk is heard of at once: the library alone would wait for ever."""
+    """F17, F18, F19. A bad chunk is heard of at once."""
     async with node_saying(*parts) as node:
         with pytest.raises(NodeFailedError) as caught:
             await read_from(node)

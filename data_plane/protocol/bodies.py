@@ -1,0 +1,219 @@
+"""Where the body of a node's answer ends, and what of the bytes between is its content.
+
+A decoder is fed what arrives, cut wherever the network cut it, and gives back content. It never
+raises: what cannot be read ends it with `error`, and the content before it is still given out.
+
+Nodes write one record as one chunk, and it mostly arrives as one piece: `is_whole` then says that
+the bytes may be passed on exactly as they came.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from data_plane.protocol.heads import NodeHead
+
+MAX_SIZE_LINE_BYTES: Final = 256
+"""A chunk's size and its extensions, which nobody uses."""
+
+MAX_TRAILER_BYTES: Final = 8_190
+"""Trailers are read and dropped."""
+
+FINAL_CHUNK: Final = b"0\r\n\r\n"
+
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_CRLF: Final = b"\r\n"
+_SIZE_AND_CRLF: Final = 10
+"""Where the first line of an ordinary chunk ends at the latest."""
+
+_SIZES: Final = {b"%x" % size: size for size in range(1, 8_192)}
+"""The sizes of records, as Go writes them: a look-up is quicker than reading the number."""
+
+
+class Body(Protocol):
+    """One body on its way."""
+
+    done: bool
+    """It has ended as its framing says."""
+
+    error: str
+    """Why it cannot be read any further, "" while it can."""
+
+    has_extra: bool
+    """More bytes came than were announced."""
+
+    is_whole: bool
+    """The last piece was exactly one chunk."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The content of the next piece."""
+
+    def end(self) -> None:
+        """The connection has ended, cleanly."""
+
+
+class SizedBody:
+    """As long as was announced."""
+
+    __slots__ = ("_left", "done", "error", "has_extra", "is_whole")
+
+    def __init__(self, length: int) -> None:
+        self.done = length == 0
+        self.error = ""
+        self.has_extra = False
+        self.is_whole = False
+        self._left = length
+
+    def feed(self, data: bytes) -> bytes:
+        """The content of the next piece."""
+        self._left -= len(data)
+        if self._left > 0:
+            return data
+        self.done = True
+        if self._left == 0:
+            return data
+        self.has_extra = True
+        content, self._left = data[: self._left], 0
+        return content
+
+    def end(self) -> None:
+        """The connection has ended, cleanly."""
+        if not self.done:
+            self.error = "shorter than announced"
+
+
+class OpenBody:
+    """Until the connection ends."""
+
+    __slots__ = ("done", "error", "has_extra", "is_whole")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.error = ""
+        self.has_extra = False
+        self.is_whole = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The content of the next piece."""
+        return data
+
+    def end(self) -> None:
+        """The connection has ended, cleanly."""
+        self.done = True
+
+
+class _At(Enum):
+    SIZE = auto()
+    DATA = auto()
+    DATA_END = auto()
+    TRAILER = auto()
+
+
+_LINE_LIMITS: Final = {
+    _At.SIZE: MAX_SIZE_LINE_BYTES,
+    _At.DATA_END: len(_CRLF),
+    _At.TRAILER: MAX_TRAILER_BYTES,
+}
+
+
+class ChunkedBody:
+    """In chunks, each with its size before it."""
+
+    __slots__ = (
+        "_at",
+        "_is_aligned",
+        "_left",
+        "_line",
+        "_trailer_left",
+        "done",
+        "error",
+        "has_extra",
+        "is_whole",
+    )
+
+    def __init__(self) -> None:
+        self.done = False
+        self.error = ""
+        self.has_extra = False
+        self.is_whole = False
+        self._at = _At.SIZE
+        self._is_aligned = True
+        """The next byte is the first one of a chunk."""
+
+        self._left = 0
+        self._line = b""
+        self._trailer_left = MAX_TRAILER_BYTES
+
+    def feed(self, data: bytes) -> bytes:
+        """The content of the next piece."""
+        if self._is_aligned:
+            end = data.find(_CRLF, 1, _SIZE_AND_CRLF)
+            size = _SIZES.get(data[:end])
+            if size is not None and len(data) == end + size + 4 and data.endswith(_CRLF):
+                self.is_whole = True
+                return data[end + 2 : -2]
+        self.is_whole = False
+        return self._feed_parts(data)
+
+    def _feed_parts(self, data: bytes) -> bytes:
+        parts = []
+        start, end = 0, len(data)
+        while start < end and not self.done and not self.error:
+            if self._at is _At.DATA:
+                part = data[start : start + self._left]
+                parts.append(part)
+                start += len(part)
+                self._left -= len(part)
+                if not self._left:
+                    self._at = _At.DATA_END
+            else:
+                start = self._feed_line(data, start)
+        self.has_extra = start < end
+        self._is_aligned = self._at is _At.SIZE and not self._line
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _feed_line(self, data: bytes, start: int) -> int:
+        """Read on in a line; where what follows it begins."""
+        limit = _LINE_LIMITS[self._at] - len(self._line)
+        end = data.find(b"\n", start, start + limit) + 1
+        if end:
+            line, self._line = self._line + data[start:end], b""
+            self._take_line(line)
+            return end
+        self._line += data[start : start + limit]
+        if len(data) - start >= limit:
+            self.error = "a chunk that is none"
+        return len(data)
+
+    def _take_line(self, line: bytes) -> None:
+        if self._at is _At.SIZE:
+            found = _SIZE.fullmatch(line)
+            if found is None:
+                self.error = "a chunk without its size"
+                return
+            self._left = int(found[1], 16)
+            self._at = _At.DATA if self._left else _At.TRAILER
+        elif not line.endswith(_CRLF):
+            self.error = "a bare line feed"
+        elif line == _CRLF:
+            self.done = self._at is _At.TRAILER
+            self._at = _At.SIZE
+        else:
+            self._trailer_left -= len(line)
+            if self._at is not _At.TRAILER or self._trailer_left < 0:
+                self.error = "a chunk longer than its size"
+
+    def end(self) -> None:
+        """The connection has ended, cleanly."""
+        if not self.done:
+            self.error = "the last chunk is missing"
+
+
+def body_of(head: NodeHead) -> Body:
+    """The decoder for the body that this head announces."""
+    if head.is_chunked:
+        return ChunkedBody()
+    return OpenBody() if head.length is None else SizedBody(head.length)
