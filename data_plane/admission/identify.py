@@ -12,9 +12,10 @@ import base64
 import binascii
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from data_plane.settings import MAX_BAD_KEYS_PER_MINUTE
 from shared.codes import ErrorCode
@@ -42,8 +43,7 @@ class NotIdentifiedError(Exception):
         self.retry_after_s = retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(msgspec.Struct, frozen=True):
     """Whom the credential proves."""
 
     key_id: str
@@ -52,6 +52,37 @@ class Principal:
 
 
 ANYONE: Final = Principal("", None)
+
+
+class Given:
+    """The credentials in the headers of a request. Read once, for all requests that repeat them."""
+
+    __slots__ = ("_in_headers", "_parsed")
+
+    def __init__(self, authorization: Sequence[str], x_api_key: Sequence[str]) -> None:
+        found = {_token(value) for value in authorization} | {value.strip() for value in x_api_key}
+        found.discard("")
+        self._in_headers = found
+        self._parsed: tuple[str, ParsedKey | None] = ("", None)
+
+    def text(self, path_key: str | None) -> str:
+        """The one credential of a request. Raises when it carries two that differ."""
+        if len(self._in_headers) > 1:
+            raise NotIdentifiedError(400, ErrorCode.AMBIGUOUS_CREDENTIALS)
+        header_key = next(iter(self._in_headers), "")
+        if path_key is None:
+            return header_key
+        # A client with the key in its base URL may have to send some header as well ("none",
+        # "ollama"); that is no second credential unless it looks like one.
+        if header_key.startswith(f"{PREFIX}_") and header_key != path_key:
+            raise NotIdentifiedError(400, ErrorCode.AMBIGUOUS_CREDENTIALS)
+        return path_key
+
+    def parsed(self, text: str) -> ParsedKey | None:
+        """What a key text says, its secret hashed; the last one is remembered."""
+        if self._parsed[0] != text:
+            self._parsed = (text, parse_key(text))
+        return self._parsed[1]
 
 
 class Identifier:
@@ -72,15 +103,28 @@ class Identifier:
         address: str,
     ) -> Principal:
         """The principal of a request. Raises NotIdentifiedError."""
+        given = Given(authorization, x_api_key)
+        return self.judge(keys, given, path_key=path_key, query=query, address=address)
+
+    def judge(
+        self,
+        keys: Mapping[str, ApiKey],
+        given: Given,
+        *,
+        path_key: str | None,
+        query: str,
+        address: str,
+    ) -> Principal:
+        """The principal behind what was given, by the keys of this moment."""
         is_required = self._is_always_required or bool(keys)
         if query:
             _refuse_key_in_query(query, is_required=is_required)
         if not is_required:
             return ANYONE
-        text = _credential(authorization, x_api_key, path_key)
+        text = given.text(path_key)
         if not text:
             raise NotIdentifiedError(401, ErrorCode.MISSING_API_KEY)
-        key = _known(keys, parse_key(text))
+        key = _known(keys, given.parsed(text))
         if key is None:
             raise self._bad_key(address)
         return Principal(key.id, key.allowed_models)
@@ -108,24 +152,6 @@ def _known(keys: Mapping[str, ApiKey], parsed: ParsedKey | None) -> ApiKey | Non
     if key is None or not is_right or not key.enabled:
         return None
     return key if key.expires_at is None or time.time() < key.expires_at else None
-
-
-def _credential(
-    authorization: Sequence[str], x_api_key: Sequence[str], path_key: str | None
-) -> str:
-    """The one credential of a request. Raises when it carries two that differ."""
-    found = {_token(value) for value in authorization} | {value.strip() for value in x_api_key}
-    found.discard("")
-    if len(found) > 1:
-        raise NotIdentifiedError(400, ErrorCode.AMBIGUOUS_CREDENTIALS)
-    header_key = found.pop() if found else ""
-    if path_key is None:
-        return header_key
-    # A client with the key in its base URL may have to send some header as well ("none", "ollama");
-    # that is no second credential unless it looks like one.
-    if header_key.startswith(f"{PREFIX}_") and header_key != path_key:
-        raise NotIdentifiedError(400, ErrorCode.AMBIGUOUS_CREDENTIALS)
-    return path_key
 
 
 def _token(authorization: str) -> str:

@@ -46,7 +46,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@~-]{0,127}", re.AS
 _CLEAN: Final = re.compile(r"[\t\x20-\x7e]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Forwarded:
     """Where a request came from, by what the proxy itself knows or a trusted peer told it."""
 
@@ -58,11 +58,9 @@ class Forwarded:
 def to_node(
     client: Iterable[tuple[str, str]],
     *,
-    request_id: str,
     forwarded: Forwarded,
-    token: str = "",
 ) -> Pairs:
-    """The headers of a request to a node. Host and Content-Length are the HTTP client's work."""
+    """The headers of a request to a node, but for those of the connection and of one request."""
     headers = [
         (name, value)
         for name, value in client
@@ -73,14 +71,11 @@ def to_node(
     headers += [
         ("Content-Type", "application/json"),  # the body was put together here
         ("Accept-Encoding", "identity"),
-        ("X-Request-Id", request_id),
         ("X-Forwarded-For", forwarded.address),
         ("X-Forwarded-Proto", forwarded.proto),
     ]
     if _CLEAN.fullmatch(forwarded.host):
         headers.append(("X-Forwarded-Host", forwarded.host))
-    if token:
-        headers.append(("Authorization", f"Bearer {token}"))
     return headers
 
 

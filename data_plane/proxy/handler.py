@@ -11,17 +11,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import hdrs
-
 from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
-from data_plane.admission.origins import answer_headers, preflight_headers
+from data_plane.admission.origins import preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
-from data_plane.protocol.headers import Forwarded, to_node, valid_request_id
-from data_plane.protocol.heads import encode_fields
+from data_plane.protocol.headers import valid_request_id
 from data_plane.protocol.routes import (
     Access,
     Action,
@@ -36,6 +34,7 @@ from data_plane.protocol.routes import (
 from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
 from data_plane.proxy.attempts import Job
+from data_plane.proxy.caller import caller_of
 from data_plane.proxy.reply import Answer, Reply
 from data_plane.routing.permits import is_allowed
 from data_plane.telemetry.logs import Record
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from data_plane.lifecycle import Lifecycle
     from data_plane.protocol.ask import Ask
     from data_plane.proxy.attempts import Attempts
+    from data_plane.proxy.caller import Caller
     from data_plane.proxy.management import Management
     from data_plane.proxy.server import Call
     from data_plane.proxy.shelf import Shelf
@@ -87,6 +87,9 @@ class Handler:
         self._log = log
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        # An id must be unique and need not be secret: one look at the dice for all of them.
+        self._id_prefix = f"req_{os.urandom(8).hex()}"
+        self._ids = itertools.count()
 
     async def handle(self, call: Call) -> None:
         """Serve one request, to its end and its record."""
@@ -95,7 +98,7 @@ class Handler:
         try:
             await self._serve(call, record, reply)
         except RefusedRequestError as error:
-            await reply.answer(self._refused(error, record))
+            await reply.answer(self._refused(error, call, record))
         except (asyncio.CancelledError, ConnectionError):
             # The client is gone. The node was told by closing its connection on the way here.
             is_stall = reply.has_stalled
@@ -108,10 +111,10 @@ class Handler:
                 reply.break_off(b"")
             else:
                 refusal = RefusedRequestError(ErrorCode.INTERNAL_ERROR)
-                await reply.answer(self._refused(refusal, record))
+                await reply.answer(self._refused(refusal, call, record))
         finally:
             reply.end()
-            self._account(record, reply)
+            self._account(call, record, reply)
 
     # 1. accept
     def _accept(self, call: Call) -> Record:
@@ -119,45 +122,44 @@ class Handler:
         self._gate.requests_total += 1
         given_id = valid_request_id(call.headers.get("X-Request-Id"))
         return Record(
-            request_id=given_id or f"req_{os.urandom(12).hex()}",
+            request_id=given_id or self._next_id(),
             client=call.client,
             method=call.method,
-            path=redacted(call.target)[:MAX_LOGGED_PATH],
+            path="",
             started_at=asyncio.get_running_loop().time(),
         )
 
+    def _next_id(self) -> str:
+        return f"{self._id_prefix}{next(self._ids):08x}"
+
     async def _serve(self, call: Call, record: Record, reply: Reply) -> None:
         # 2. parse, the head
-        match = self._parse_head(call, record, reply)
+        match, caller = self._parse_head(call, record, reply)
         if match.route.action is Action.OPTIONS:
-            await reply.answer(self._options(call, match, record, reply))
+            await reply.answer(self._options(match, caller, record))
             return
         view = self._view()
         # 3. admit
-        principal = self._admit(call, view, match)
+        principal = self._admit(call, view, match, caller)
         record.key_id = principal.key_id
         if match.route.action not in {Action.INFER, Action.SHOW}:
             await reply.answer(self._local(view, match, principal, record))
             return
         with self._gate.claim() as claim:
             # 2. parse, the body: only now, so that nobody without a key makes us hold one
-            body = await intake.read_body(call, self._max_body_bytes, claim)
+            body = await intake.read_body(call, self._max_body_bytes, claim, expects=caller.expects)
             record.bytes_in = len(body)
             ask = self._parse_body(match, body, record)
             if not is_allowed(ask.canonical, principal.allowed_models):
                 raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
             # 4., 5., 6. choose, forward, relay
-            await self._pass_on(call, view, ask, record, reply)
+            await self._pass_on(view, ask, caller, record, reply)
 
-    def _parse_head(self, call: Call, record: Record, reply: Reply) -> Match:
+    def _parse_head(self, call: Call, record: Record, reply: Reply) -> tuple[Match, Caller]:
         path = intake.path(call)
-        record.dialect = dialect_of(path)
-        intake.check_framing(call)
-        origin = call.headers.get(hdrs.ORIGIN)
-        if origin is not None:
-            if not self._origins.is_allowed(origin, call.headers.get(hdrs.HOST, "")):
-                raise RefusedRequestError(ErrorCode.ORIGIN_NOT_ALLOWED)
-            reply.headers.update(answer_headers(origin))
+        caller = caller_of(call, self._origins)
+        if caller.headers:
+            reply.headers.update(caller.headers)
         try:
             match = lookup(call.method, path)
         except NoRouteError as error:
@@ -168,14 +170,14 @@ class Handler:
             ) from error
         record.route = match.route.path
         record.dialect = match.route.dialect
-        return match
+        return match, caller
 
-    def _options(self, call: Call, match: Match, record: Record, reply: Reply) -> Answer:
-        origin = call.headers.get(hdrs.ORIGIN)
-        if origin is not None:
-            reply.headers.update(preflight_headers(origin))
+    def _options(self, match: Match, caller: Caller, record: Record) -> Answer:
+        headers = {"Allow": match.allow, "X-Request-Id": record.request_id}
+        if caller.origin is not None:
+            headers.update(preflight_headers(caller.origin))
         record.status, record.outcome = 204, Outcome.OK
-        return Answer(204, {"Allow": match.allow, "X-Request-Id": record.request_id})
+        return Answer(204, headers)
 
     def _view(self) -> Applied:
         """The snapshot of this request: taken once, whatever is applied meanwhile."""
@@ -186,15 +188,13 @@ class Handler:
             raise RefusedRequestError(ErrorCode.NOT_READY)
         return view
 
-    def _admit(self, call: Call, view: Applied, match: Match) -> Principal:
+    def _admit(self, call: Call, view: Applied, match: Match, caller: Caller) -> Principal:
         if match.route.access is Access.ANYONE and match.key is None:
             return ANYONE
-        given = call.headers
         try:
-            return self._identifier.identify(
+            return self._identifier.judge(
                 view.keys,
-                authorization=given.getall(hdrs.AUTHORIZATION, ()),
-                x_api_key=given.getall("X-Api-Key", ()),
+                caller.given,
                 path_key=match.key,
                 query=call.target.partition("?")[2],
                 address=call.client,
@@ -223,19 +223,16 @@ class Handler:
         return ask
 
     async def _pass_on(
-        self, call: Call, view: Applied, ask: Ask, record: Record, reply: Reply
+        self, view: Applied, ask: Ask, caller: Caller, record: Record, reply: Reply
     ) -> None:
         entry = view.pools.models.get(ask.canonical)
         if entry is not None:
             # Only models of the snapshot become labels and log fields.
             record.model = entry.model.name
-        forwarded = Forwarded(call.client, "http", call.headers.get(hdrs.HOST, ""))
         job = Job(
             view=view,
             ask=ask,
-            fields=encode_fields(
-                to_node(call.headers.items(), request_id=record.request_id, forwarded=forwarded)
-            ),
+            fields=b"%bX-Request-Id: %b\r\n" % (caller.fields, record.request_id.encode()),
             record=record,
             reply=reply,
             closes=self._lifecycle.is_draining,
@@ -244,7 +241,7 @@ class Handler:
             await self._management.unload(job)
         await self._attempts.serve(job)
 
-    def _refused(self, error: RefusedRequestError, record: Record) -> Answer:
+    def _refused(self, error: RefusedRequestError, call: Call, record: Record) -> Answer:
         record.status, record.code, record.outcome = (
             error.status,
             error.code,
@@ -254,21 +251,24 @@ class Handler:
         if record.attempts:
             error.headers["X-Aivonx-Attempts"] = str(record.attempts)
         error.closes = error.closes or self._lifecycle.is_draining
-        answer = error_answer(error, Dialect(record.dialect or Dialect.NATIVE), record.request_id)
+        dialect = Dialect(record.dialect) if record.dialect else dialect_of(call.target)
+        answer = error_answer(error, dialect, record.request_id)
         record.bytes_out = len(answer.body)
         return answer
 
     # 7. account. Never awaits: it also runs when the request is cancelled.
-    def _account(self, record: Record, reply: Reply) -> None:
+    def _account(self, call: Call, record: Record, reply: Reply) -> None:
         self._gate.in_flight -= 1
         record.bytes_out = record.bytes_out or reply.bytes_out
+        if not record.route:
+            record.path = redacted(call.target)[:MAX_LOGGED_PATH]
         now = asyncio.get_running_loop().time()
         self._metrics.request(record, now)
         self._log.access(record, now)
 
     def refuse_unparsed(self, call: Call, status: int, code: ErrorCode) -> Answer:
         """The answer to what the parser refused. Its line is sampled: there may be floods of it."""
-        request_id = f"req_{os.urandom(12).hex()}"
+        request_id = self._next_id()
         self._metrics.bad_request(status)
         self._log.sampled(
             "bad_request",

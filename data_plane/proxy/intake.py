@@ -34,6 +34,8 @@ def path(call: Call) -> str:
     """The path as it came, nothing decoded."""
     raw = call.target
     if raw.startswith("/"):
+        if "?" not in raw and "#" not in raw:
+            return raw
         return raw.partition("?")[0].partition("#")[0]
     match = _ABSOLUTE.fullmatch(raw)
     if match is None or match[1].lower() != call.headers.get(hdrs.HOST, "").lower():
@@ -64,17 +66,17 @@ def check_framing(call: Call) -> None:
         raise RefusedRequestError(ErrorCode.EXPECTATION_FAILED, closes=True)
 
 
-async def read_body(call: Call, limit: int, claim: BodyClaim) -> bytes:
+async def read_body(call: Call, limit: int, claim: BodyClaim, *, expects: bool) -> bytes:
     """Read the body, within its limits of size, memory and time."""
     content = call.content
-    if content.is_eof() and hdrs.EXPECT not in call.headers:
+    if content.is_eof() and not expects:
         # It came with the head, as small bodies do: no timer, no waiting.
         body = content.read_nowait(-1)
         _claim(claim, len(body), limit)
         return body
     declared = _declared(call)
     _claim(claim, declared, limit)
-    if hdrs.EXPECT in call.headers and call.connection.transport is not None:
+    if expects and call.connection.transport is not None:
         call.connection.transport.write(_CONTINUE)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S + declared * BODY_DEADLINE_PER_BYTE_S):

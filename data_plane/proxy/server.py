@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from aiohttp.streams import StreamReader
 
+    from data_plane.proxy.caller import Caller
     from data_plane.proxy.reply import Answer
 
 MIN_AIOHTTP: Final = (3, 14, 5)
@@ -59,6 +60,7 @@ class Call:
         "headers",
         "is_1_1",
         "method",
+        "raw_headers",
         "target",
         "version",
     )
@@ -69,6 +71,7 @@ class Call:
         self.connection = connection
         self.content = content
         self.headers = message.headers
+        self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
         self.method = message.method
         self.target = message.path
         """As it came, nothing decoded."""
@@ -93,13 +96,16 @@ class ClientConnection(RequestHandler):
     upgrade changes it.
     """
 
-    __slots__ = ("_refuse", "_serve", "client", "reply")
+    __slots__ = ("_refuse", "_serve", "caller", "client", "reply")
 
     def __init__(self, server: Server, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._serve = server.serve
         self._refuse = server.refuse
         self.client = ""
+        self.caller: Caller | None = None
+        """What the headers of the last request said."""
+
         self.reply: Reply | None = None
         """The answer that is being written."""
 
