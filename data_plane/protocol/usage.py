@@ -6,7 +6,6 @@ in nanoseconds and leave in seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -20,8 +19,7 @@ MAX_ERROR_CHARS: Final = 4_096
 _NANOSECONDS: Final = 1e-9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer cost, as far as the node said."""
 
     prompt_tokens: int | None = None
@@ -32,8 +30,7 @@ class Usage:
     eval_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How an answer that is not streamed ended."""
 
     done: bool
@@ -111,7 +108,7 @@ def complete_json(body: bytes) -> Ending:
         whole = _whole.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Ending(done=_is_other_json(body))
-    error = error_text(bytes(whole.error))
+    error = error_text(bytes(whole.error)) if memoryview(whole.error) else None
     usage = whole.usage.as_usage() if whole.usage is not None else whole.as_usage()
     return Ending(whole.done is not False and error is None, usage, error)
 

@@ -158,7 +158,9 @@ class Attempts:
     def _choose(self, job: Job) -> Decision | NoNode:
         """The next node. First without those that asked for a pause; then with them."""
         now = asyncio.get_running_loop().time()
-        excluded = frozenset(job.tried) | self._findings.without(job.ask.canonical)
+        excluded = self._findings.without(job.ask.canonical)
+        if job.tried:
+            excluded |= job.tried
         busy = self._findings.busy(now)
         choice = self._choose_among(job, excluded | busy if busy else excluded)
         if isinstance(choice, NoNode) and busy:
@@ -233,7 +235,7 @@ class Attempts:
             lease=lease,
         )
         try:
-            failure = await self._judge(job, node, answer)
+            failure = None if _is_usual(answer) else await self._judge(job, node, answer)
             if failure is None:
                 self._circuits.answered(node.id)
                 await passage.relay(answer, closes=job.closes)
@@ -250,8 +252,6 @@ class Attempts:
         """Whether this answer is for the client; else why not."""
         now = asyncio.get_running_loop().time()
         status = answer.status
-        if status < 300 and status != 101 and not _is_encoded(answer):  # noqa: PLR2004 - HTTP
-            return None
         if status < 400 or _is_encoded(answer):  # noqa: PLR2004 - HTTP
             detail = f"status {status}" if status >= 300 else "compressed"  # noqa: PLR2004 - HTTP
             raise RefusedRequestError(ErrorCode.UPSTREAM_PROTOCOL_ERROR, detail=detail)
@@ -324,6 +324,11 @@ class Attempts:
 
 def _not_found(ask: Ask) -> RefusedRequestError:
     return RefusedRequestError(ErrorCode.MODEL_NOT_FOUND, ask.route.unknown_model(ask.model))
+
+
+def _is_usual(answer: NodeAnswer) -> bool:
+    """Whether the node has done what it was asked for."""
+    return 200 <= answer.status < 300 and not _is_encoded(answer)  # noqa: PLR2004 - HTTP
 
 
 def _is_encoded(answer: NodeAnswer) -> bool:

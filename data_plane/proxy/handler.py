@@ -153,10 +153,15 @@ class Handler:
             if not is_allowed(ask.canonical, principal.allowed_models):
                 raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
             # 4., 5., 6. choose, forward, relay
-            await self._pass_on(view, ask, caller, record, reply)
+            job = self._job(view, ask, caller, record, reply)
+            if ask.form is asking.Form.UNLOAD:
+                await self._management.unload(job)
+            await self._attempts.serve(job)
 
     def _parse_head(self, call: Call, record: Record, reply: Reply) -> tuple[Match, Caller]:
         path = intake.path(call)
+        if path is not call.target:
+            record.dialect = dialect_of(path)
         caller = caller_of(call, self._origins)
         if caller.headers:
             reply.headers.update(caller.headers)
@@ -222,14 +227,12 @@ class Handler:
         record.is_stream = ask.streaming
         return ask
 
-    async def _pass_on(
-        self, view: Applied, ask: Ask, caller: Caller, record: Record, reply: Reply
-    ) -> None:
+    def _job(self, view: Applied, ask: Ask, caller: Caller, record: Record, reply: Reply) -> Job:
         entry = view.pools.models.get(ask.canonical)
         if entry is not None:
             # Only models of the snapshot become labels and log fields.
             record.model = entry.model.name
-        job = Job(
+        return Job(
             view=view,
             ask=ask,
             fields=b"%bX-Request-Id: %b\r\n" % (caller.fields, record.request_id.encode()),
@@ -237,9 +240,6 @@ class Handler:
             reply=reply,
             closes=self._lifecycle.is_draining,
         )
-        if ask.form is asking.Form.UNLOAD:
-            await self._management.unload(job)
-        await self._attempts.serve(job)
 
     def _refused(self, error: RefusedRequestError, call: Call, record: Record) -> Answer:
         record.status, record.code, record.outcome = (

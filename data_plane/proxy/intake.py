@@ -66,14 +66,18 @@ def check_framing(call: Call) -> None:
         raise RefusedRequestError(ErrorCode.EXPECTATION_FAILED, closes=True)
 
 
+def body_at_hand(call: Call, limit: int, claim: BodyClaim) -> bytes | None:
+    """The body if it came with the head, as small ones do: no timer, no waiting."""
+    content = call.content
+    if not content.is_eof():
+        return None
+    body = content.read_nowait(-1)
+    _claim(claim, len(body), limit)
+    return body
+
+
 async def read_body(call: Call, limit: int, claim: BodyClaim, *, expects: bool) -> bytes:
     """Read the body, within its limits of size, memory and time."""
-    content = call.content
-    if content.is_eof() and not expects:
-        # It came with the head, as small bodies do: no timer, no waiting.
-        body = content.read_nowait(-1)
-        _claim(claim, len(body), limit)
-        return body
     declared = _declared(call)
     _claim(claim, declared, limit)
     if expects and call.connection.transport is not None:

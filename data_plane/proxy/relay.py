@@ -21,7 +21,7 @@ from data_plane.upstream.faults import Fault, NodeFailedError
 from shared.codes import SENTENCES, ErrorCode, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from data_plane.protocol.ask import Ask
     from data_plane.protocol.lines import LineScanner
@@ -69,12 +69,11 @@ class Passage:
         self._on_commit = on_commit
         self._scanner: LineScanner | None = None
 
-    async def relay(self, answer: NodeAnswer, *, closes: bool) -> None:
+    def relay(self, answer: NodeAnswer, *, closes: bool) -> Awaitable[None]:
         """Pass the answer on, to its end. Raises NodeFailedError when the node breaks it."""
         if answer.is_stream:
-            await self._relay_stream(answer, closes=closes)
-        else:
-            await self._relay_whole(answer, closes=closes)
+            return self._relay_stream(answer, closes=closes)
+        return self._relay_whole(answer, closes=closes)
 
     async def _relay_stream(self, answer: NodeAnswer, *, closes: bool) -> None:
         scanner = self._scanner = scanner_for(self._ask.route.framing)
@@ -118,7 +117,8 @@ class Passage:
         body = answer.held()
         self._judge_whole(answer, body)
         self._commit(answer, body, len(body), is_stream=False, closes=closes)
-        await self._reply.drained()
+        if self._reply.is_held_up:
+            await self._reply.drained()
 
     async def _relay_large(self, answer: NodeAnswer, *, closes: bool) -> None:
         self._commit(answer, answer.held(), answer.head.length, is_stream=False, closes=closes)
@@ -145,7 +145,8 @@ class Passage:
         """A node's error that was read before and is relayed after all."""
         self._record.outcome = Outcome.NODE_ERROR
         self._commit(answer, body, len(body), is_stream=False, closes=closes)
-        await self._reply.drained()
+        if self._reply.is_held_up:
+            await self._reply.drained()
 
     def _commit(
         self,

@@ -149,13 +149,15 @@ class Reply:
             self._transport.write(FINAL_CHUNK)
         await self.drained()
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the client has to read before more may be written."""
+        return self._call.connection.writing_paused
+
     async def drained(self) -> None:
         """Until the client has read enough for another answer to be begun."""
-        connection = self._call.connection
-        if connection.writing_paused:
-            await connection.drained()
-        self._stop_watching()
-        connection.reply = None
+        if self.is_held_up:
+            await self._call.connection.drained()
 
     def break_off(self, last_words: bytes) -> None:
         """A visible break: the last words, then the connection without a clean end."""
@@ -219,6 +221,7 @@ class Reply:
         """Nothing more will be written, whatever has happened."""
         self._stop_watching()
         self._source = None
+        self._call.connection.reply = None
 
 
 _date: tuple[int, bytes] = (0, b"")

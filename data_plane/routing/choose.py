@@ -14,9 +14,10 @@ chosen, but is: whether to wait instead is not decided here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from data_plane.routing.strategies import SCORES
 
@@ -45,6 +46,9 @@ class Reason(StrEnum):
     PANIC = "panic"
 
 
+_USUAL: Final = {strategy: Reason(strategy.value) for strategy in SCORES}
+
+
 class NoNodeKind(StrEnum):
     """Why none."""
 
@@ -55,8 +59,7 @@ class NoNodeKind(StrEnum):
     """It is held, by nodes that cannot be used now or were tried: 503."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The node, and what the record says of the choice."""
 
     node: PoolNode
@@ -65,8 +68,7 @@ class Decision:
     """Holders that could have been chosen."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoNode:
+class NoNode(msgspec.Struct, frozen=True):
     """Nobody can be chosen."""
 
     kind: NoNodeKind
@@ -74,8 +76,7 @@ class NoNode:
     """Wished holders are left that nothing but a verdict keeps out: see `panic`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
+class _View(msgspec.Struct, frozen=True, kw_only=True):
     """What is known besides the snapshot."""
 
     loads: Mapping[str, float]
@@ -104,7 +105,7 @@ def choose(  # noqa: PLR0913 - every input of the decision is an argument, so th
         return NoNode(NoNodeKind.UNKNOWN_MODEL)
     view = _View(loads=loads, latencies=latencies, excluded=excluded, down=down, dice=dice)
     score = SCORES[strategy]
-    usual = Reason(strategy.value)
+    usual = _USUAL[strategy]
     decision = _pick(entry.active, score, usual, view)
     if decision is None and not same_digest:
         decision = _relabelled(_pick(entry.drifted, score, usual, view), Reason.DRIFTED)

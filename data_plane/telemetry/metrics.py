@@ -4,10 +4,12 @@ table, nodes and models from the snapshot, the rest from enums.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from bisect import bisect_left
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 
 if TYPE_CHECKING:
@@ -41,11 +43,14 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(_Watched(self._settle))  # first, so that what follows is up to date
         self._requests = self._counter(
             "requests", "Requests by route, outcome and status.", "route", "outcome", "status"
         )
-        self._ttft = self._histogram("ttft_seconds", "From request to first answer byte.", "route")
-        self._duration = self._histogram("request_seconds", "From request to last byte.", "route")
+        self._ttft = Timings("aivonx_ttft_seconds", "From request to first answer byte.")
+        self._duration = Timings("aivonx_request_seconds", "From request to last byte.")
+        self.registry.register(self._ttft)
+        self.registry.register(self._duration)
         self._tokens = self._counter("tokens", "Tokens as nodes counted them.", "model", "kind")
         self._attempts = self._counter("attempts", "Attempts at nodes by result.", "node", "result")
         self.retries_refused = self._counter(
@@ -71,15 +76,12 @@ class Metrics:
             "aivonx_loop_lag_seconds", "Delay of the event loop's timers.", registry=self.registry
         )
         self._children: dict[tuple[object, ...], Counter] = {}
-        self._by_route: dict[str, tuple[Histogram, Histogram]] = {}
+        self._unsettled: dict[tuple[Any, ...], float] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"aivonx_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"aivonx_{name}", text, labels, buckets=_SECONDS, registry=self.registry)
-
-    def _child(self, family: Counter, *labels: str) -> Counter:
+    def _child(self, family: Counter, *labels: object) -> Counter:
         # `labels()` takes a lock and builds tuples each time; a dict of its answers does not.
         key = (family, *labels)
         child = self._children.get(key)
@@ -89,31 +91,38 @@ class Metrics:
             child = self._children[key] = family.labels(*labels)
         return child
 
-    def _timings(self, route: str) -> tuple[Histogram, Histogram]:
-        found = self._by_route.get(route)
-        if found is None:
-            found = self._duration.labels(route), self._ttft.labels(route)
-            self._by_route[route] = found
-        return found
+    def _count(self, *key: object, amount: float = 1) -> None:
+        """Count without the library's lock: `key` is a family and its label values."""
+        try:
+            self._unsettled[key] += amount
+        except KeyError:
+            if len(self._unsettled) >= MAX_CHILDREN:
+                self._settle()
+            self._unsettled[key] = amount
+
+    def _settle(self) -> Iterable[Sample]:
+        """Hand over to the library what was counted since somebody last looked."""
+        unsettled, self._unsettled = self._unsettled, {}
+        for (family, *labels), amount in unsettled.items():
+            self._child(family, *labels).inc(amount)
+        return ()
 
     def request(self, record: Record, now: float) -> None:
         """Count a request that has ended."""
         route = record.route or OTHER
-        outcome = str(record.outcome or OTHER)
-        self._child(self._requests, route, outcome, str(record.status)).inc()
+        self._count(self._requests, route, record.outcome or OTHER, record.status)
         if record.node:
-            duration, ttft = self._timings(route)
-            duration.observe(now - record.started_at)
+            self._duration.observe(route, now - record.started_at)
             if record.first_byte_at:
-                ttft.observe(record.first_byte_at - record.started_at)
+                self._ttft.observe(route, record.first_byte_at - record.started_at)
         if record.prompt_tokens:
-            self._child(self._tokens, record.model, "prompt").inc(record.prompt_tokens)
+            self._count(self._tokens, record.model, "prompt", amount=record.prompt_tokens)
         if record.answer_tokens:
-            self._child(self._tokens, record.model, "answer").inc(record.answer_tokens)
+            self._count(self._tokens, record.model, "answer", amount=record.answer_tokens)
 
     def attempt(self, node: str, result: str) -> None:
         """Count one attempt at a node."""
-        self._child(self._attempts, node, result).inc()
+        self._count(self._attempts, node, result)
 
     def probe(self, outcome: str) -> None:
         """Count one probe."""
@@ -142,6 +151,38 @@ class Metrics:
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class Timings:
+    """How long things took, by route: the library's histogram without its lock and its loop."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        self._text = text
+        self._by_route: dict[str, tuple[list[int], list[float]]] = {}
+
+    def observe(self, route: str, seconds: float) -> None:
+        """One more value."""
+        found = self._by_route.get(route)
+        if found is None:
+            found = self._by_route[route] = [0] * (len(_SECONDS) + 1), [0.0]
+        counts, total = found
+        counts[bisect_left(_SECONDS, seconds)] += 1
+        total[0] += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Called by the registry."""
+        family = HistogramMetricFamily(self._name, self._text, labels=("route",))
+        for route, (counts, total) in self._by_route.items():
+            bounds = [*map(str, _SECONDS), "+Inf"]
+            family.add_metric(
+                (route,), list(zip(bounds, accumulate(counts), strict=True)), total[0]
+            )
+        yield family
+
+    def describe(self) -> list[HistogramMetricFamily]:
+        """Its name, so that nothing else takes it."""
+        return [HistogramMetricFamily(self._name, self._text, labels=("route",))]
 
 
 class _Watched:

@@ -148,12 +148,9 @@ class NodeAnswer:
         if connection is not None:
             connection.abort()
 
-    async def _news(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
         waiter = self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        return waiter
 
     async def begun(self) -> None:
         """Until something can be said about the answer: see `_is_worth_waking`."""
@@ -248,6 +245,11 @@ class NodeConnection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether it can still be used."""
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it was used before and then gave no answer at all: no fault of the node."""
+        return self.is_used and not self.has_received
 
     # Asking
 

@@ -83,16 +83,23 @@ class Forwarder:
         else:
             head = b"%b%bContent-Length: %d\r\n\r\n" % (start, fields, len(body))
         connection = target.pool.take()
-        if connection is not None:
+        if connection is None:
+            connection = await self._connect(target, connect_timeout_s)
+        while True:
+            answer = connection.begin(head, body, stream_type, lease)
             try:
-                return await _begun(
-                    connection, connection.begin(head, body, stream_type, lease), body
-                )
+                if len(body) > PIECE_BYTES:
+                    await connection.send_body(body)
+                await answer.begun()
             except NodeFailedError as error:
-                if error.fault is not Fault.NO_ANSWER or connection.has_received:
+                if error.fault is not Fault.NO_ANSWER or not connection.is_stale:
                     raise
-        connection = await self._connect(target, connect_timeout_s)
-        return await _begun(connection, connection.begin(head, body, stream_type, lease), body)
+            except BaseException:
+                answer.close()  # whoever waited is gone: the node must not work on
+                raise
+            else:
+                return answer
+            connection = await self._connect(target, connect_timeout_s)
 
     async def _connect(self, target: _Target, timeout_s: float) -> NodeConnection:
         pool = target.pool
@@ -136,17 +143,6 @@ class Forwarder:
         """Drop what was prepared for nodes that exist no more; answers under way go on."""
         for node_id in self._targets.keys() - known:
             self._targets.pop(node_id).pool.close()
-
-
-async def _begun(connection: NodeConnection, answer: NodeAnswer, body: bytes) -> NodeAnswer:
-    try:
-        if len(body) > PIECE_BYTES:
-            await connection.send_body(body)
-        await answer.begun()
-    except BaseException:
-        answer.close()  # whoever waited is gone: the node must not work on
-        raise
-    return answer
 
 
 def _connect_fault(error: OSError) -> Fault:
