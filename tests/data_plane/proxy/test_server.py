@@ -1,7 +1,12 @@
 """The server under the path."""
 
+import hashlib
+import inspect
+
 import aiohttp.http_parser
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.web_protocol import RequestHandler
 from fakes.ollama import FakeOllama
 
 from data_plane.proxy import intake, server
@@ -43,3 +48,32 @@ async def test_a_body_that_stalls_is_given_up(plane, dial, monkeypatch) -> None:
         wire.send(b"POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
         await wire.until(b"request_timeout")
         assert wire.status == 408
+
+
+RELIED_ON = {
+    # What we replace: read how it changed, and change ours (proxy/server.py) with it.
+    "RequestHandler.start": "2e565fd40c8e04fb",
+    # What we call or rely on: see that it still means the same.
+    "RequestHandler.close": "84518f965e198ee3",
+    "RequestHandler.connection_lost": "df2fe6e95fd04c7c",
+    "RequestHandler.connection_made": "44d50b5763b2c7e4",
+    "RequestHandler.data_received": "1ee57ebe052e6c80",
+    "RequestHandler.force_close": "38d0e1e798e4d3b7",
+    "RequestHandler.shutdown": "5eb4bd473db61e84",
+    "RequestHandler._process_keepalive": "b472e0fb8445ce42",
+    "RequestHandler._resume_reading_if_drained": "27f2a6fbbb3a790e",
+    "BaseProtocol._drain_helper": "43a2da08aabcc94f",
+    "BaseProtocol.pause_writing": "e727e6c57a46116e",
+    "BaseProtocol.resume_writing": "7db135e0841e0425",
+}
+
+
+@pytest.mark.parametrize("name", RELIED_ON)
+def test_what_we_use_of_aiohttps_inside_is_as_we_know_it(name) -> None:
+    owner, _, method = name.partition(".")
+    found = getattr({"RequestHandler": RequestHandler, "BaseProtocol": BaseProtocol}[owner], method)
+    digest = hashlib.sha256(inspect.getsource(found).encode()).hexdigest()[:16]
+    assert digest == RELIED_ON[name], (
+        f"aiohttp {aiohttp.__version__} has changed {name}, which data_plane/proxy/server.py relies"
+        f" on. Compare it with that of 3.14.5, adapt server.py, then write {digest} here."
+    )
