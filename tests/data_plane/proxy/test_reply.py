@@ -1,0 +1,243 @@
+"""What the client's connection sees: framing for every kind of client, and back-pressure."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from fakes.ollama import FakeOllama
+
+from shared import wire as sealing
+from shared.snapshot import Node
+
+CHAT = {"model": "llama3.2", "messages": [{"role": "user", "content": "Why?"}]}
+
+
+ALIVE = b'{"version":"0.33.0","models":[]}'
+
+
+@asynccontextmanager
+async def in_place_of(plane, *parts: bytes, reads_body: bool = True) -> AsyncIterator[None]:
+    """The model's only node says exactly this, whatever it is asked."""
+    conversations: dict[asyncio.Task, asyncio.StreamWriter] = {}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations[asyncio.current_task()] = writer
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET"):
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ALIVE))
+                    writer.write(ALIVE)
+                    continue
+                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                if length and reads_body:
+                    await reader.readexactly(int(length))
+                for part in parts:
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+                if not reads_body or b"close" in parts[0]:
+                    break
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with FakeOllama() as model, server:
+        await plane.apply(model)
+        current = plane.app.state.current.snapshot
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        (known,) = current.nodes
+        node: Node = msgspec.structs.replace(known, address=address)
+        changed = msgspec.structs.replace(current, nodes=(node,), revision=current.revision + 1)
+        sealed = sealing.seal(changed, plane.app.settings.snapshot_key)
+        assert await plane.app.state.offer(sealed, "test")
+        yield
+        plane.app.forwarder.forget(frozenset())
+        for conversation, writer in conversations.items():
+            writer.transport.abort()
+            conversation.cancel()
+        await asyncio.gather(*conversations, return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+RECORDS = (b'{"response":"a","done":false}\n', b'{"response":"","done":true}\n')
+NDJSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+CHUNKS = tuple(b"%x\r\n%b\r\n" % (len(each), each) for each in RECORDS)
+FRAMINGS = {
+    "chunked": (NDJSON + b"Transfer-Encoding: chunked\r\n\r\n", *CHUNKS, b"0\r\n\r\n"),
+    "chunked, in one piece": (
+        NDJSON + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(CHUNKS) + b"0\r\n\r\n",
+    ),
+    "with a trailer": (
+        NDJSON + b"Transfer-Encoding: chunked\r\n\r\n",
+        *CHUNKS,
+        b"0\r\nX-Trailer: 1\r\n\r\n",
+    ),
+    "cut across": (
+        NDJSON + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNKS[0][:9],
+        CHUNKS[0][9:] + CHUNKS[1][:1],
+        CHUNKS[1][1:] + b"0\r",
+        b"\n\r\n",
+    ),
+    "with its length": (
+        NDJSON + b"Content-Length: %d\r\n\r\n" % len(b"".join(RECORDS)),
+        *RECORDS,
+    ),
+    "until it closes": (NDJSON + b"Connection: close\r\n\r\n", *RECORDS),
+    "after early hints": (
+        b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n",
+        NDJSON + b"Transfer-Encoding: chunked\r\n\r\n",
+        *CHUNKS,
+        b"0\r\n\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_whatever_the_nodes_framing_the_client_gets_sound_chunks(
+    plane, dial, framing
+) -> None:
+    async with in_place_of(plane, *FRAMINGS[framing]):
+        wire = await dial(plane)
+        for _ in range(2):
+            wire.received = b""
+            wire.post("/api/chat", CHAT)
+            await wire.until(b"0\r\n\r\n")
+            head, _, body = wire.received.partition(b"\r\n\r\n")
+            assert b"Transfer-Encoding: chunked" in head
+            assert b"Trailer" not in head
+            assert unchunked(body) == b"".join(RECORDS)
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_an_http_1_0_client_gets_the_same_without_chunks(plane, dial, framing) -> None:
+    async with in_place_of(plane, *FRAMINGS[framing]):
+        wire = await dial(plane)
+        wire.post("/api/chat", CHAT, version="1.0", headers="Connection: keep-alive\r\n")
+        head, _, body = (await wire.to_the_end()).partition(b"\r\n\r\n")
+        assert b"Transfer-Encoding" not in head
+        assert b"Connection: close" in head
+        assert body == b"".join(RECORDS)
+
+
+def unchunked(body: bytes) -> bytes:
+    content = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        content += body[:length]
+        assert body[length : length + 2] == b"\r\n"
+        body = body[length + 2 :]
+    return content
+
+
+async def test_an_http_1_0_client_may_keep_its_connection_for_whole_answers(plane, dial) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        wire = await dial(plane)
+        for _ in range(2):
+            wire.received = b""
+            wire.post(
+                "/api/chat",
+                {**CHAT, "stream": False},
+                version="1.0",
+                headers="Connection: keep-alive\r\n",
+            )
+            received = await wire.until(b'"done":true')
+            assert b"Connection: keep-alive" in received
+
+
+@pytest.mark.parametrize("path", ["/api/tags", "/api/version", "/nowhere"])
+async def test_head_tells_the_length_and_sends_nothing(plane, dial, path) -> None:
+    """B74."""
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        got = await plane.get(path)
+        wire = await dial(plane)
+        wire.send(f"HEAD {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await wire.to_the_end()).partition(b"\r\n\r\n")
+        assert f"Content-Length: {len(got.body)}".encode() in head
+        assert not body
+
+
+async def test_a_switch_of_protocols_is_an_error_of_the_node(plane) -> None:
+    """F22."""
+    async with in_place_of(plane, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"):
+        answer = await plane.chat()
+        assert answer.status == 502
+        assert answer.json()["code"] == "upstream_protocol_error"
+
+
+async def test_a_node_that_refuses_a_large_body_early_is_heard(plane) -> None:
+    """The rest of the body is not sent: the node does not read it."""
+    refusal = b'HTTP/1.1 413 Content Too Large\r\nContent-Length: 17\r\n\r\n{"error":"large"}'
+    async with in_place_of(plane, refusal, reads_body=False):
+        answer = await plane.chat(padding="x" * 900_000)
+        assert answer.status == 413
+        assert answer.json()["error"] == "large"
+
+
+async def test_a_large_body_arrives(plane) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        answer = await plane.chat(stream=False, padding="x" * 900_000)
+        assert answer.status == 200
+        assert (await plane.line())["bytes_in"] > 900_000
+
+
+async def test_a_stalled_client_holds_little_and_its_node_is_held_back(plane, dial) -> None:
+    """F35: at most 512 KiB a stream are held for a client that does not read."""
+    record = b'{"response":"%b","done":false}\n' % (b"x" * 30_000)
+    chunk = b"%x\r\n%b\r\n" % (len(record), record)
+    head = NDJSON + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with in_place_of(plane, head, *[chunk * 20] * 40):
+        wire = await dial(plane, 1_024)
+        wire.pause()
+        wire.post("/api/chat", CHAT)
+        async with asyncio.timeout(5.0):
+            while not plane.app.leases:
+                await asyncio.sleep(0.01)
+        held = 0
+        while plane.app.leases:
+            (server,) = (runner.server for runner in plane.app._runners[1:])
+            for connection in server.connections:
+                transport = connection.transport
+                if transport is not None:
+                    held = max(held, transport.get_write_buffer_size())
+            await asyncio.sleep(0.01)
+        assert 0 < held <= 512 * 1024
+        line = await plane.line()
+        assert line["outcome"] == "client_stalled"
+
+
+async def test_a_client_that_reads_slowly_gets_everything(plane, dial) -> None:
+    record = b'{"response":"%b","done":false}\n' % (b"x" * 30_000)
+    chunk = b"%x\r\n%b\r\n" % (len(record), record)
+    parts = (NDJSON + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk * 10] * 10, CHUNKS[1])
+    async with in_place_of(plane, *parts, b"0\r\n\r\n"):
+        wire = await dial(plane, 1_024)
+        wire.post("/api/chat", CHAT)
+        for _ in range(5):
+            wire.pause()
+            await asyncio.sleep(0.1)
+            wire._writer.transport.resume_reading()
+            await asyncio.sleep(0.05)
+        received = await wire.until(b"0\r\n\r\n")
+        body = unchunked(received.partition(b"\r\n\r\n")[2])
+        assert body.count(b"\n") == 101
+        assert json.loads(body.splitlines()[-1])["done"] is True
+
+
+async def test_what_follows_a_request_to_upgrade_is_not_taken_for_a_request(plane, dial) -> None:
+    """GHSA-mfx4-hv73-q22v: the connection ends with the answer."""
+    wire = await dial(plane)
+    wire.send(
+        b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
+    )
+    assert (await wire.to_the_end()).count(b"HTTP/1.1 ") == 1
