@@ -1,5 +1,7 @@
 """Where a body ends, however the network cuts it."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,7 +129,7 @@ def test_no_cutting_changes_what_was_said(parts, places) -> None:
     wire = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
     ends = sorted({min(place, len(wire)) for place in places} | {0, len(wire)})
     body, content, passed = ChunkedBody(), b"", b""
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         piece = wire[start:end]
         said = body.feed(piece)
         content += said

@@ -1,6 +1,7 @@
 """A connection to a node, fed by hand: split at every byte, and broken everywhere."""
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import given
@@ -239,7 +240,7 @@ def test_no_cutting_changes_an_answer(wire, places) -> None:
 
     async def run() -> None:
         wired = Wired()
-        wired.feed(*(wire[a:b] for a, b in zip(ends, ends[1:], strict=False)))
+        wired.feed(*(wire[a:b] for a, b in itertools.pairwise(ends)))
         assert await wired.whole() == b"".join(RECORDS)
 
     asyncio.run(run())
