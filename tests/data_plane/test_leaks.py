@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-import os
 import random
+from pathlib import Path
 
 from fakes.ollama import FakeOllama
 
@@ -13,7 +13,7 @@ CHAT = {"model": "llama3.2", "messages": [{"role": "user", "content": "Why?"}]}
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def abandoned(plane, dial, dice: random.Random) -> None:

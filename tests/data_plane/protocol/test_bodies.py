@@ -60,8 +60,10 @@ def test_a_chunk_that_arrives_alone_may_be_passed_on_as_it_came() -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        b"zz\r\n", b"-1\r\n", b"+1\r\na\r\n", b"0x1\r\na\r\n", b" 1\r\na\r\n", b"1 \r\na\r\n", b"1_0\r\n",
-        b"\r\n", b"1\na\n", b"1\r\nab\r\n", b"1\r\na\n", b"1" * 300, b"1;" + b"x" * 300, b"1\x00\r\na",
+        b"zz\r\n", b"-1\r\n", b"+1\r\na\r\n", b"0x1\r\na\r\n", b" 1\r\na\r\n", b"1 \r\na\r\n",
+        b"1_0\r\n",
+        b"\r\n", b"1\na\n", b"1\r\nab\r\n", b"1\r\na\n", b"1" * 300, b"1;" + b"x" * 300,
+        b"1\x00\r\na",
         b"fffffffffffffffff\r\n", b"0\r\n" + b"T: " + b"x" * 9_000, b"0\r\nT: 1\n\r\n",
         b"0\r\n" + b"T: 1\r\n" * 2_000, b"1;a\rb\r\na\r\n",
     ],
