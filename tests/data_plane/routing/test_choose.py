@@ -252,3 +252,33 @@ def test_whatever_is_known_a_choice_is_allowed_and_never_missing(
         assert not active
         assert got.only_verdicts is bool(usable)
         assert not (panic and usable)
+
+
+def thousand(down=frozenset(), rounds=4_000):
+    holdings = {f"n{number}": ["llama3"] for number in range(1_000)}
+    pools = Pools.build(make_snapshot(holdings))
+    dice = random.Random(3).random  # noqa: S311 - dice that fall the same way each time
+    loads: dict[str, float] = {}
+    for _ in range(rounds):
+        decision = choose(
+            pools,
+            LLAMA3,
+            Strategy.LEAST_ACTIVE,
+            loads=loads,
+            latencies={},
+            dice=dice,
+            down={node_id for node_id, node in pools.nodes.items() if node.name in down},
+        )
+        loads[decision.node.id] = loads.get(decision.node.id, 0) + 1
+    return decision, [loads.get(node_id, 0) for node_id in pools.nodes]
+
+
+def test_of_a_thousand_holders_a_few_are_looked_at_and_loads_stay_even():
+    decision, loads = thousand()
+    assert decision.candidates <= 20
+    assert max(loads) - min(loads) <= 3
+
+
+def test_of_a_thousand_holders_the_only_usable_one_is_found():
+    decision, _ = thousand(down={f"n{number}" for number in range(1, 1_000)}, rounds=3)
+    assert (decision.node.name, decision.reason) == ("n0", Reason.ONLY)
