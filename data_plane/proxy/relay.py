@@ -99,11 +99,16 @@ class Passage:
 
     def _scanning(self, scan: Callable[[bytes], None]) -> Sink:
         """What happens to each chunk, within the callback that reads it. It must not raise."""
-        write = self._reply.write
+        reply, write_chunk = self._reply, self._reply.chunk_writer()
+        write = reply.write
 
         def take(content: bytes, whole: bytes | None) -> None:
             scan(content)
-            write(content, whole)
+            if whole is None or write_chunk is None:
+                write(content, None)
+            else:
+                reply.bytes_out += len(content)
+                write_chunk(whole)
 
         return take
 

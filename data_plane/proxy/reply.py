@@ -16,6 +16,8 @@ from data_plane.protocol.bodies import FINAL_CHUNK
 from data_plane.protocol.heads import encode_fields, status_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from data_plane.proxy.server import Call
     from data_plane.upstream.connection import NodeAnswer
 
@@ -138,10 +140,12 @@ class Reply:
             return
         if not self._is_chunked:
             transport.write(content)
-        elif whole is not None:
-            transport.write(whole)
         else:
-            transport.write(b"%x\r\n%b\r\n" % (len(content), content))
+            transport.write(whole or b"%x\r\n%b\r\n" % (len(content), content))
+
+    def chunk_writer(self) -> Callable[[bytes], None] | None:
+        """What writes a whole chunk as it came; None when this client gets no chunks."""
+        return self._transport.write if self._is_chunked and self._transport else None
 
     async def finish(self) -> None:
         """A complete answer."""
@@ -216,6 +220,15 @@ class Reply:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+
+    def lost(self) -> None:
+        """The client is gone: nothing may be written from now on, and its node is let go at once.
+
+        The task that serves the call hears of it one turn of the loop later.
+        """
+        self._transport = None
+        if self._source is not None:
+            self._source.close()
 
     def end(self) -> None:
         """Nothing more will be written, whatever has happened."""

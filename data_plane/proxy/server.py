@@ -115,6 +115,12 @@ class ClientConnection(RequestHandler):
         peer = transport.get_extra_info("peername")
         self.client = str(peer[0]) if isinstance(peer, tuple) else ""
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called once, at its end, whoever ended it."""
+        if self.reply is not None:
+            self.reply.lost()
+        super().connection_lost(exc)
+
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
         super().pause_writing()

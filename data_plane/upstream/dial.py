@@ -25,6 +25,8 @@ RESOLVE_TIMEOUT_S: Final = 2.0
 LAST_GOOD_S: Final = 300.0
 """While a name does not resolve, its last addresses are used this long."""
 
+MAX_REMEMBERED: Final = 4_096
+
 USER_TIMEOUT_MS: Final = 15_000
 """A peer that acknowledges nothing for this long is gone (powered off, cable pulled)."""
 
@@ -52,6 +54,9 @@ class Dialer:
 
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy = policy
+        self._allowed: set[tuple[str, int]] = set()
+        """Addresses that the policy, which never changes, has passed."""
+
         self._resolved: dict[str, tuple[float, tuple[Endpoint, ...]]] = {}
 
     async def connect(self, address: NodeAddress, make: Callable[[], _P], timeout_s: float) -> _P:
@@ -64,9 +69,12 @@ class Dialer:
             for tried, endpoint in enumerate(endpoints):
                 # A black hole among several addresses must not use up the time of the others.
                 left_s = timeout_s - (loop.time() - began_at)
-                share_s = left_s / (len(endpoints) - tried)
+                others = len(endpoints) - tried - 1
                 try:
-                    async with asyncio.timeout(share_s if timeout_s else None):
+                    if timeout_s and others:
+                        async with asyncio.timeout(left_s / (others + 1)):
+                            sock = await self._open(endpoint, address.port)
+                    else:
                         sock = await self._open(endpoint, address.port)
                     break
                 except OSError as error:  # TimeoutError is one
@@ -89,10 +97,14 @@ class Dialer:
     async def _open(self, endpoint: Endpoint, port: int) -> socket.socket:
         """A connected socket; a forbidden address is refused before a packet is sent."""
         family, host = endpoint
-        try:
-            self._policy.check(ipaddress.ip_address(host), port)
-        except InvalidAddressError as error:
-            raise AddressRefusedError(str(error)) from error
+        if (host, port) not in self._allowed:
+            try:
+                self._policy.check(ipaddress.ip_address(host), port)
+            except InvalidAddressError as error:
+                raise AddressRefusedError(str(error)) from error
+            if len(self._allowed) >= MAX_REMEMBERED:
+                self._allowed.clear()
+            self._allowed.add((host, port))
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)  # noqa: FBT003 - the standard library's signature

@@ -241,3 +241,22 @@ async def test_what_follows_a_request_to_upgrade_is_not_taken_for_a_request(plan
         b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
     )
     assert (await wire.to_the_end()).count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_client_that_is_lost_is_not_written_to(plane, dial) -> None:
+    """Between the loss and the end of its task the node may say more."""
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        node.fault("stall", path="/api/chat", after=2)
+        wire = await dial(plane)
+        wire.post("/api/chat", CHAT)
+        await wire.until(b'"done":false')
+        (server,) = (runner.server for runner in plane.app._runners[1:])
+        (connection,) = server.connections
+        source, transport = connection.reply._source, connection.transport
+        connection.connection_lost(None)
+        assert source.sink is None
+        assert not len(source._parts)
+        transport.abort()
+        await plane.idle()
+        assert (await plane.line())["outcome"] == "client_abort"
