@@ -147,7 +147,10 @@ class Handler:
             return
         with self._gate.claim() as claim:
             # 2. parse, the body: only now, so that nobody without a key makes us hold one
-            body = await intake.read_body(call, self._max_body_bytes, claim, expects=caller.expects)
+            limit = self._max_body_bytes
+            body = None if caller.expects else intake.body_at_hand(call, limit, claim)
+            if body is None:
+                body = await intake.read_body(call, limit, claim, expects=caller.expects)
             record.bytes_in = len(body)
             ask = self._parse_body(match, body, record)
             if not is_allowed(ask.canonical, principal.allowed_models):
