@@ -1,171 +1,287 @@
-"""`make bench`: CPU time per request and per chunk, ours and nginx's, in one run."""
+"""`make bench`: ours and every peer on the same fleet, in one run, held against the budgets.
+
+    run.py [--quick] [--only NAME,NAME] [--tree PATH] [--output FILE]
+
+Ends with 0 when every budget was kept, 1 when one was broken, 2 when nothing could be measured.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
-import re
+import platform
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import stage
-from stage import AbsentError, Stage
+import budgets
+import peers
+import provide
+import scenarios
+from figures import Figures, table
+from outputs import Streams, UnreadableError
+from peers import BASE, OURS, Ground, Target
+from scenarios import Bench, Load
+from stage import AbsentError, Cores, Process, Stage, signals_that_exit
 
 from deploy.local import engine
 
-RESULTS = Path(__file__).parent / "results"
-TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
-CONNECTIONS = 32
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+FLEET = 50  # nodes that every proxy chooses among
+CHOOSING_FLEETS = (2, 10, 100, 1_000)
+CHOOSING_S = 3
+WANTED_FDS = 20_000  # 5,000 streams cost a proxy 10,000; some programs reserve memory for all
+FULL = Load()
+QUICK = Load(request_s=3, stream_s=5)
+SLOW = Load(request_s=4, stream_s=4, streams=8, open_streams=50, open_s=3)
+DIRECT = "the node itself"
 
 
 @dataclass
-class Figures:
-    """What was measured of one proxy. CPU in microseconds, delays in microseconds."""
+class Outcome:
+    """What a run found."""
 
-    name: str
-    cpu_per_request: float
-    cpu_per_chunk: float
-    requests_per_s: float
-    chunk_delay_p50: float
-    chunk_delay_p99: float
-    ttfb_p50: float
-    errors: int
+    columns: list[Figures] = field(default_factory=list)
+    direct: Streams | None = None
+    choosing: dict[int, float] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
 
 
-def cpu_ticks(pid: int) -> int:
-    """User and system ticks of a process and of its children."""
-    total = 0
-    children = subprocess.run(
-        ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False
-    )
-    for each in (str(pid), *children.stdout.split()):
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total
+@dataclass
+class Run:
+    """One run: the stage, the fleet, what was found."""
 
+    bench: Bench
+    stage: Stage
+    node: Process
+    ports: tuple[int, ...]
+    redis_url: str
+    tree: Path
+    outcome: Outcome = field(default_factory=Outcome)
 
-def measure(
-    name: str, pid: int, port: int, key: str, workdir: Path, *, seconds: int, streams: int
-) -> Figures:
-    """Load one proxy with small requests, then with streams."""
-    environment = {**os.environ, "KEY": key}
-    url = f"http://127.0.0.1:{port}/api/chat"
-    wrk = [stage.tool("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s",
-           str(stage.TOOLS / "chat.lua"), url]  # fmt: skip
-    load = [str(workdir / "streamload"), str(port), "/api/chat", str(streams), str(seconds), "m"]
-    pin = [stage.tool("taskset"), "-c", str(stage.LOAD_CORE)] if (os.cpu_count() or 1) > 1 else []
-
-    def cost(command: list[str]) -> tuple[str, float]:
-        before = cpu_ticks(pid)
-        done = subprocess.run(
-            [*pin, *command], env=environment, capture_output=True, text=True, check=True
+    @contextmanager
+    def target(self, name: str, fleet: int = FLEET) -> Iterator[Target]:
+        """One proxy for the length of a `with`."""
+        ground = Ground(
+            self.stage, self.bench.workdir, self.ports[:fleet], self.redis_url, self.tree
         )
-        return done.stdout, (cpu_ticks(pid) - before) * TICK_US
+        target = peers.STARTERS[name](ground)
+        try:
+            yield target
+        finally:
+            self.stage.stop(target.process)
 
-    requests, request_cost = cost(wrk)
-    count = number(r"(\d+) requests in", requests)
-    refused = number(r"Non-2xx or 3xx responses: (\d+)", requests, 0)
-    time.sleep(1)  # the last answers of wrk's connections are accounted before the next part begins
-    chunks, chunk_cost = cost(load)
-    per_second = number(r"chunks/s (\d+)", chunks)
-    return Figures(
-        name=name,
-        cpu_per_request=request_cost / count,
-        cpu_per_chunk=chunk_cost / (per_second * seconds),
-        requests_per_s=number(r"Requests/sec:\s+([\d.]+)", requests),
-        chunk_delay_p50=number(r"delay_us p50 (-?\d+)", chunks),
-        chunk_delay_p99=number(r"delay_us p50 -?\d+ p99 (-?\d+)", chunks),
-        ttfb_p50=number(r"ttfb_us p50 (-?\d+)", chunks),
-        errors=int(refused + number(r"errors (\d+)", chunks)),
-    )
+    def measure_direct(self, load: Load) -> Streams:
+        """The node without a proxy: what TTFT is counted from."""
+        target = Target(self.node, self.ports[0])
+        self.outcome.direct = scenarios.busy_streams(self.bench, target, load).seen
+        return self.outcome.direct
+
+    def measure(self, name: str, load: Load, direct: Streams, *, has_open: bool) -> None:
+        """One column."""
+        with self.target(name) as target:
+            figures = scenarios.measured(self.bench, target, load, direct)
+        if has_open:
+            with self.target(name) as target:
+                flow, count, each = scenarios.open_streams(self.bench, target, load)
+            figures = dataclasses.replace(
+                figures,
+                open_streams=count,
+                open_stream_bytes=each,
+                open_cpu_per_chunk_us=flow.cpu_per_chunk_us,
+                open_delay_p50_us=flow.seen.delay_p50,
+                open_delay_p99_us=flow.seen.delay_p99,
+                errors=figures.errors + flow.seen.errors,
+            )
+        self.outcome.columns.append(figures)
+
+    def measure_choosing(self) -> None:
+        """Ours, on fleets of growing size."""
+        if not provide.has("wrk"):
+            return
+        for fleet in CHOOSING_FLEETS:
+            with self.target(OURS, fleet) as target:
+                _, cpu, _ = scenarios.requests(self.bench, target, CHOOSING_S)
+            self.outcome.choosing[fleet] = cpu
+
+    def attempt(self, name: str, step: Callable[[], None]) -> None:
+        """Do a step; what cannot be had, started or loaded is named, and the run goes on."""
+        began = time.monotonic()
+        try:
+            step()
+        except (AbsentError, UnreadableError) as absent:
+            self.outcome.absent[name] = str(absent).removeprefix(f"{name}: ")
+            say(f"{name}: absent: {self.outcome.absent[name]}")
+        else:
+            say(f"{name}: measured in {time.monotonic() - began:.0f} s")
 
 
-def number(pattern: str, text: str, default: float | None = None) -> float:
-    """The number that a tool printed."""
-    match = re.search(pattern, text)
-    if match is not None:
-        return float(match[1])
-    if default is None:
-        msg = f"a load tool did not print {pattern!r}: {text[:500]}"
-        raise ValueError(msg)
-    return default
-
-
-def report(rows: list[Figures]) -> str:
-    """The table, each cost also as a ratio to nginx's when nginx was there."""
-    base = next((row for row in rows if row.name == "nginx"), None)
-    lines = [
-        (
-            f"{'':12}{'CPU µs/request':>18}{'CPU µs/chunk':>18}{'req/s':>9}"
-            f"{'delay p50/p99 µs':>20}{'TTFB p50 µs':>13}{'errors':>8}"
-        )
-    ]
-    for row in rows:
-        request, chunk = f"{row.cpu_per_request:.1f}", f"{row.cpu_per_chunk:.1f}"
-        if base is not None:
-            request += f" ({row.cpu_per_request / base.cpu_per_request:.1f}x)"
-            chunk += f" ({row.cpu_per_chunk / base.cpu_per_chunk:.1f}x)"
-        delay = f"{row.chunk_delay_p50:.0f}/{row.chunk_delay_p99:.0f}"
-        lines.append(
-            f"{row.name:12}{request:>18}{chunk:>18}{row.requests_per_s:>9.0f}"
-            f"{delay:>20}{row.ttfb_p50:>13.0f}{row.errors:>8}"
-        )
-    return "\n".join(lines)
+def say(line: str) -> None:
+    """Tell on standard error how far we are: standard output is the table."""
+    sys.stderr.write(f"bench: {line}\n")
+    sys.stderr.flush()
 
 
 def main() -> int:
-    """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=6, help="of each load")
-    parser.add_argument("--streams", type=int, default=200, help="streams at once")
+    """Measure, print, keep, judge."""
+    options = arguments()
+    with signals_that_exit(), tempfile.TemporaryDirectory(prefix="aivonx-bench-") as directory:
+        try:
+            outcome = performed(options, Path(directory))
+        except (AbsentError, engine.EngineError) as absent:
+            say(f"nothing can be measured without {absent}")
+            return 2
+        except KeyboardInterrupt:
+            return 130
+    sys.stdout.write("\n" + table(outcome.columns, BASE) + "\n\n")
+    if outcome.choosing:
+        sys.stdout.write(f"{choosing_line(outcome.choosing)}\n\n")
+    columns = {column.name: column for column in outcome.columns}
+    verdicts = budgets.judge(budgets.load(HERE / "budgets.toml"), columns, OURS, outcome.choosing)
+    for line in (*verdicts, *(f"absent      {n}: {why}" for n, why in outcome.absent.items())):
+        sys.stdout.write(f"{line}\n")
+    write(outcome, verdicts, options)
+    return int(any(verdict.standing is budgets.Standing.BROKEN for verdict in verdicts))
+
+
+def arguments() -> argparse.Namespace:
+    """Read what was asked for."""
+    parser = argparse.ArgumentParser(description="CPU, delay and memory of ours and of every peer")
+    parser.add_argument("--quick", action="store_true", help="ours and nginx, few measures")
+    parser.add_argument("--only", default="", help="these proxies, separated by commas")
+    parser.add_argument("--tree", type=Path, default=provide.ROOT, help="whose data plane to run")
+    parser.add_argument("--output", type=Path, help="where to write the result (JSON)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="aivonx-bench-") as directory:
-        try:
-            rows = run(Path(directory), options.seconds, options.streams)
-        except AbsentError as absent:
-            sys.stderr.write(f"make bench needs {absent}, which this machine does not have.\n")
-            return 1
-    sys.stdout.write(report(rows) + "\n")
-    RESULTS.mkdir(exist_ok=True)
-    result = RESULTS / f"{datetime.now(tz=UTC):%Y-%m-%d}.json"
-    result.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    return 1 if any(row.errors for row in rows) else 0
+    options.tree = options.tree.resolve()
+    options.names = options.only.split(",") if options.only else list(peers.STARTERS)
+    if options.quick and not options.only:
+        options.names = [BASE, OURS]
+    unknown = set(options.names) - set(peers.STARTERS)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: there is no such proxy")
+    return options
 
 
-def run(workdir: Path, seconds: int, streams: int) -> list[Figures]:
-    """Each proxy in turn, on the same node."""
-    stage.build_tools(workdir)
-    rows = []
-    parts = Stage(workdir)
+def performed(options: argparse.Namespace, workdir: Path) -> Outcome:
+    """The whole run, everything ended behind it."""
+    provide.build(workdir)
+    raise_fd_limit()
+    cores = Cores.chosen()
+    prepare(options.names)
+    if cores.load is not None:
+        os.sched_setaffinity(0, {cores.load})  # whatever is started and not pinned is load
+    stage = Stage(workdir, cores)
     try:
-        node_port = stage.fast_node(parts)
-        try:
-            process, port = stage.nginx(parts, node_port)
-        except AbsentError as absent:
-            sys.stdout.write(f"{absent}: absent\n")
-        else:
-            rows.append(
-                measure(
-                    "nginx", process.pid, port, "none", workdir, seconds=seconds, streams=streams
-                )
-            )
-            process.terminate()
+        node, ports = fast_nodes(stage)
         with engine.running(workdir / "valkey") as redis_url:
-            process, port, key = stage.data_plane(parts, node_port, redis_url)
-            rows.append(
-                measure(
-                    "data plane", process.pid, port, key, workdir, seconds=seconds, streams=streams
-                )
-            )
+            run = Run(Bench(workdir, cores, node.pid), stage, node, ports, redis_url, options.tree)
+            measure_all(run, options)
     finally:
-        parts.stop()
-    return rows
+        stage.stop_all()
+    return run.outcome
+
+
+def prepare(names: list[str]) -> None:
+    """Fetch everything first, so that nothing is installed beside a measurement."""
+    for fetch, name in (
+        *((provide.has, name) for name in provide.DEBIAN if name in {"wrk", *names}),
+        *((provide.has_environment, name) for name in provide.WHEELS if name in names),
+    ):
+        fetch(name)
+
+
+def fast_nodes(stage: Stage) -> tuple[Process, tuple[int, ...]]:
+    """Start the fake node as many nodes; each one's port."""
+    command = [str(stage.workdir / "fastnode"), str(max(CHOOSING_FLEETS))]
+    node = stage.start(DIRECT, command, core=stage.cores.load, stdout=subprocess.PIPE)
+    return node, tuple(map(int, node.popen.stdout.readline().split()[1:]))
+
+
+def measure_all(run: Run, options: argparse.Namespace) -> None:
+    """The node itself, each proxy, and what choosing costs."""
+    load = QUICK if options.quick else FULL
+    if not provide.has("wrk"):
+        run.outcome.absent["wrk"] = "no requests per second, no CPU per request or body"
+    direct = run.measure_direct(load)
+    for name in options.names:
+        this_load = SLOW if name in peers.SLOW else load
+
+        def step(name: str = name, this_load: Load = this_load) -> None:
+            run.measure(name, this_load, direct, has_open=not options.quick)
+
+        run.attempt(name, step)
+    if not options.quick and OURS in options.names:
+        run.attempt("choosing", run.measure_choosing)
+
+
+def raise_fd_limit() -> None:
+    """As many descriptors as 5,000 streams need, or as many as we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FDS if hard == resource.RLIM_INFINITY else min(WANTED_FDS, hard)
+    if soft == resource.RLIM_INFINITY or soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def choosing_line(costs: dict[int, float]) -> str:
+    """CPU per request for each size of the fleet."""
+    cells = ", ".join(f"{fleet:,} nodes {cost:.1f}" for fleet, cost in costs.items())
+    return f"CPU µs/request of {OURS} by fleet: {cells}"
+
+
+def write(outcome: Outcome, verdicts: list[budgets.Verdict], options: argparse.Namespace) -> None:
+    """Keep the result; that of another tree only where it was asked for."""
+    now = datetime.now(tz=UTC)
+    path = options.output
+    if path is None:
+        if options.tree != provide.ROOT or options.only:
+            return
+        path = RESULTS / f"{now:%Y-%m-%d}{'-quick' if options.quick else ''}.json"
+    document = {
+        "measured_at": now.isoformat(timespec="seconds"),
+        "commit": commit_of(options.tree),
+        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "pinned": is_pinned()},
+        "versions": provide.WHEELS,
+        "direct": rounded(outcome.direct),
+        "proxies": [rounded(column) for column in outcome.columns],
+        "choosing_cpu_per_request_us": {n: round(cost, 2) for n, cost in outcome.choosing.items()},
+        "absent": outcome.absent,
+        "budgets": [str(verdict) for verdict in verdicts],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    say(f"written to {path}")
+
+
+def rounded(record: Figures | Streams | None) -> dict[str, object]:
+    """A record as JSON has it, without digits that mean nothing."""
+    if record is None:
+        return {}
+    pairs = dataclasses.asdict(record).items()
+    return {name: round(v, 2) if isinstance(v, float) else v for name, v in pairs if v is not None}
+
+
+def commit_of(tree: Path) -> str:
+    """The commit of the tree, with a mark when it was changed since; "" outside of git."""
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def is_pinned() -> bool:
+    """Whether proxy and load had a core each."""
+    return len(os.sched_getaffinity(0)) < (os.cpu_count() or 1)
 
 
 if __name__ == "__main__":

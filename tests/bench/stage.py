@@ -1,45 +1,140 @@
-"""The parts of a measurement: fake node, Valkey with a snapshot, data plane, nginx.
+"""Starting and ending the parts of a measurement.
 
-Everything listens on loopback at ports that were free, is pinned to a core, and ended by `stop`.
+Everything listens on loopback at ports that the kernel chose, is pinned to a core, and ends with
+the measurement however that ends: `stop` on every way out of Python, the kernel on all others.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
-import shutil
+import signal
 import socket
 import subprocess
-import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shared import credentials, keys, wire
-from shared.model_names import canonical_name
-from shared.snapshot import (
-    ApiKey,
-    AvailableModel,
-    Model,
-    Node,
-    ProxyConfig,
-    Snapshot,
-    Verdict,
-)
+import usage
 
-ROOT = Path(__file__).parents[2]
-TOOLS = Path(__file__).parent / "tools"
-SNAPSHOT_KEY = "the snapshot key of the benchmark"
-CHUNKS = 200
-CHUNK_INTERVAL_US = 20_000
-PROXY_CORE = 1
-LOAD_CORE = 0
-NODES = 50
-MODELS_PER_NODE = 50
+from deploy.local.parent_death import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = Path(__file__).resolve().parent / "tools"
+STOP_S = 5.0  # a proxy with thousands of open streams that does not end by then is killed
+LOG_TAIL = 160  # characters of a log that say why a part did not start
 
 
 class AbsentError(Exception):
-    """A part that this machine does not have."""
+    """A part that is not to be had here. The text says which and why, in one line."""
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Who runs where. On a machine with one core nothing is pinned."""
+
+    load: int | None
+    proxy: int | None
+
+    @classmethod
+    def chosen(cls) -> Cores:
+        """The first core for node and load, the last for the proxy."""
+        usable = sorted(os.sched_getaffinity(0))
+        return cls(usable[0], usable[-1]) if len(usable) > 1 else cls(None, None)
+
+
+@dataclass
+class Process:
+    """One part that runs."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def last_words(self) -> str:
+        """The end of its log in one line."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split()
+        return " ".join(lines)[-LOG_TAIL:] or "it said nothing"
+
+    def stop(self) -> None:
+        """End it and everything below it."""
+        below = usage.family(self.pid)[1:]
+        self.popen.terminate()
+        try:
+            self.popen.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+        for pid in below:
+            _kill_ours(pid)
+
+
+def _kill_ours(pid: int) -> None:
+    """Kill a descendant that outlived its parent."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@dataclass
+class Stage:
+    """What runs, so that it can be ended whatever happens."""
+
+    workdir: Path
+    cores: Cores
+    processes: list[Process] = field(default_factory=list)
+
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        core: int | None,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+    ) -> Process:
+        """Start a part, its output in a log of the work directory."""
+        log = self.workdir / f"{name}.log"
+
+        def settle() -> None:
+            die_with_parent()
+            if core is not None:
+                os.sched_setaffinity(0, {core})
+
+        with log.open("wb") as file:
+            popen = subprocess.Popen(
+                command,
+                env={**os.environ, **(environment or {})},
+                cwd=cwd or self.workdir,
+                stdin=subprocess.DEVNULL,
+                stdout=file if stdout is None else stdout,
+                stderr=subprocess.STDOUT if stdout is None else file,
+                preexec_fn=settle,  # noqa: PLW1509 - this program has one thread
+            )
+        process = Process(name, popen, log)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process: Process) -> None:
+        """End one part."""
+        self.processes.remove(process)
+        process.stop()
+
+    def stop_all(self) -> None:
+        """End every part, the last one first."""
+        while self.processes:
+            self.stop(self.processes[-1])
 
 
 def free_port() -> int:
@@ -49,165 +144,41 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def tool(name: str) -> str:
-    """The path of a program, or AbsentError."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if path is None:
-        raise AbsentError(name)
-    return path
-
-
-def build_tools(into: Path) -> None:
-    """Compile the C tools."""
-    compiler = tool("cc")
-    for name in ("fastnode", "streamload"):
-        subprocess.run([compiler, "-O2", "-w", "-o", into / name, TOOLS / f"{name}.c"], check=True)
-
-
-@dataclass
-class Stage:
-    """What runs, so that it can be ended whatever happens."""
-
-    workdir: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def start(self, command: list[str], core: int, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a part on one core, its output in a log of the work directory."""
-        taskset = [tool("taskset"), "-c", str(core)] if (os.cpu_count() or 1) > 1 else []
-        log = (self.workdir / f"{Path(command[0]).name}.log").open("ab")
-        process = subprocess.Popen(
-            [*taskset, *command],
-            env={**os.environ, **environment},
-            cwd=ROOT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        self.processes.append(process)
-        return process
-
-    def stop(self) -> None:
-        """End every part, the last one first."""
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in reversed(self.processes):
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(port: int, path: str, deadline_s: float = 15.0) -> None:
-    """Until a GET answers 200."""
+def wait_for(process: Process, port: int, path: str, deadline_s: float) -> None:
+    """Until a GET answers 200; AbsentError with the part's last words when it never does."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-            connection.request("GET", path)
-            if connection.getresponse().status == http.HTTPStatus.OK:
-                return
-        except OSError:
-            pass
+        if process.popen.poll() is not None:
+            raise AbsentError(f"{process.name}: it ended at once: {process.last_words()}")
+        if _answers_200(port, path):
+            return
         time.sleep(0.05)
-    msg = f"nothing answers 200 at port {port}{path}"
-    raise TimeoutError(msg)
-
-
-def fast_node(stage: Stage) -> int:
-    """Start the fake node; its port."""
-    port = free_port()
-    command = [str(stage.workdir / "fastnode"), str(port), str(CHUNKS), str(CHUNK_INTERVAL_US)]
-    stage.start(command, LOAD_CORE)
-    wait_for(port, "/api/version")
-    return port
-
-
-def nginx(stage: Stage, node_port: int) -> tuple[subprocess.Popen[bytes], int]:
-    """Start nginx in front of the node."""
-    port = free_port()
-    config = stage.workdir / "nginx.conf"
-    config.write_text(f"""
-daemon off; worker_processes 1; pid {stage.workdir}/nginx.pid; error_log stderr crit;
-events {{ worker_connections 16384; }}
-http {{
-  access_log off;
-  client_body_temp_path {stage.workdir}/body; proxy_temp_path {stage.workdir}/proxy;
-  fastcgi_temp_path {stage.workdir}/f; uwsgi_temp_path {stage.workdir}/u;
-  scgi_temp_path {stage.workdir}/s;
-  upstream nodes {{ least_conn; server 127.0.0.1:{node_port}; keepalive 512; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096; keepalive_requests 1000000;
-    location / {{
-      proxy_pass http://nodes; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; proxy_read_timeout 600s;
-    }}
-  }}
-}}
-""")
-    process = stage.start([tool("nginx"), "-c", str(config), "-p", str(stage.workdir)], PROXY_CORE)
-    wait_for(port, "/api/version")
-    return process, port
-
-
-def data_plane(
-    stage: Stage, node_port: int, redis_url: str
-) -> tuple[subprocess.Popen[bytes], int, str]:
-    """Start the data plane on a published snapshot; its process, port and the key to use."""
-    import redis
-
-    key = credentials.mint()
-    client = redis.Redis.from_url(redis_url)
-    client.set(keys.SNAPSHOT, wire.seal(_snapshot(node_port, key), SNAPSHOT_KEY.encode()))
-    client.close()
-    port, metrics_port = free_port(), free_port()
-    process = stage.start(
-        [sys.executable, "-m", "data_plane"],
-        PROXY_CORE,
-        REDIS_URL=redis_url,
-        AIVONX_SNAPSHOT_KEY=SNAPSHOT_KEY,
-        AIVONX_PROXY_BIND=f"127.0.0.1:{port}",
-        AIVONX_METRICS_BIND=f"127.0.0.1:{metrics_port}",
-        AIVONX_DATA_DIR=str(stage.workdir / "var"),
-        AIVONX_LOG_FORMAT="json",
+    raise AbsentError(
+        f"{process.name}: no answer within {deadline_s:.0f} s: {process.last_words()}"
     )
-    wait_for(metrics_port, "/readyz")
-    return process, port, key.text
 
 
-def _snapshot(node_port: int, key: credentials.MintedKey) -> Snapshot:
-    """Fifty nodes with fifty models each; the one asked for is on the fake node only."""
-    names = ["m:latest", *(f"other-{number}:latest" for number in range(1, MODELS_PER_NODE))]
-    models = tuple(
-        Model(name=name, canonical=canonical_name(name), digest=f"{number:064x}", size_bytes=1)
-        for number, name in enumerate(names)
-    )
-    elsewhere = tuple(AvailableModel(n, "2026-01-01T00:00:00Z") for n in range(1, len(names)))
-    nodes = [
-        Node(
-            id=f"node-{number}",
-            name=f"node-{number}",
-            address=f"http://127.0.0.1:{node_port}",
-            verdict=Verdict.HEALTHY,
-            version="0.33.0",
-            available=elsewhere,
-        )
-        for number in range(NODES)
-    ]
-    holder = (AvailableModel(0, "2026-01-01T00:00:00Z"), *elsewhere)
-    nodes[0] = Node(
-        id="node-0",
-        name="node-0",
-        address=f"http://127.0.0.1:{node_port}",
-        verdict=Verdict.HEALTHY,
-        version="0.33.0",
-        available=holder,
-    )
-    return Snapshot(
-        epoch="bench",
-        revision=1,
-        built_at=time.time(),
-        config=ProxyConfig(),
-        models=models,
-        nodes=tuple(nodes),
-        keys=(ApiKey(id=key.id, sha256=key.sha256),),
-    )
+def _answers_200(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def signals_that_exit() -> Iterator[None]:
+    """Turn the signals that end a program into exits that pass every `finally`."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
