@@ -32,7 +32,8 @@ def test_the_first_key_closes_the_door_and_its_revocation_shuts_it_out(stack: St
     key = stack.api.key_create("first")
     eventually("a key is required", lambda: plane.chat("llama3.2").status_code == 401, APPLY_S)
     assert plane.chat("llama3.2", key=key["key"]).status_code == 200
-    assert plane.chat("llama3.2", key=key["key"][:-1] + "x").status_code == 401
+    typo = key["key"][:-1] + ("x" if key["key"][-1] != "x" else "y")
+    assert plane.chat("llama3.2", key=typo).status_code == 401
 
     stack.api.key_change(key["id"], enabled=False)
     eventually(
