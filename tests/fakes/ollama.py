@@ -18,7 +18,7 @@ import ssl
 import sys
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 from fakes.control import CONTROL_PATH, control
