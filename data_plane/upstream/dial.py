@@ -152,6 +152,7 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _literal(host: str) -> Endpoint | None:
     try:
         address = ipaddress.ip_address(host)
