@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+import statistics
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class UnreadableError(Exception):
@@ -21,7 +26,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class Streams:
-    """One run of streamload. Times in microseconds; None when there was not one sample."""
+    """One window of streamload, or several. Microseconds; None: not one sample."""
 
     seconds: float
     chunks: int
@@ -45,16 +50,41 @@ def requests(text: str) -> Requests:
     )
 
 
-def streams(text: str) -> Streams:
-    """Read streamload's line. A stream that stayed silent while it was measured is an error too."""
+def streams(text: str) -> list[Streams]:
+    """Read streamload's windows. A stream that stayed silent through one is an error too."""
+    windows = [_window(line) for line in text.splitlines() if line.startswith("window ")]
+    if not windows:
+        raise UnreadableError(f"streamload printed no window: {text[:300]!r}")
+    return windows
+
+
+def _window(line: str) -> Streams:
     return Streams(
-        seconds=_number(r"seconds ([\d.]+)", text),
-        chunks=int(_number(r"chunks (\d+)", text)),
-        errors=int(_number(r"errors (\d+)", text) + _number(r"silent (\d+)", text)),
-        delay_p50=_maybe(r"delay_us p50 (-?[\d.]+)", text),
-        delay_p99=_maybe(r"delay_us p50 \S+ p99 (-?[\d.]+)", text),
-        ttft_p50=_maybe(r"ttft_us p50 (-?[\d.]+)", text),
-        ttft_p99=_maybe(r"ttft_us p50 \S+ p99 (-?[\d.]+)", text),
+        seconds=_number(r"seconds ([\d.]+)", line),
+        chunks=int(_number(r"chunks (\d+)", line)),
+        errors=int(_number(r"errors (\d+)", line) + _number(r"silent (\d+)", line)),
+        delay_p50=_maybe(r"delay_us p50 (-?[\d.]+)", line),
+        delay_p99=_maybe(r"delay_us p50 \S+ p99 (-?[\d.]+)", line),
+        ttft_p50=_maybe(r"ttft_us p50 (-?[\d.]+)", line),
+        ttft_p99=_maybe(r"ttft_us p50 \S+ p99 (-?[\d.]+)", line),
+    )
+
+
+def middle(windows: Sequence[Streams]) -> Streams:
+    """The windows as one: sums of what was counted, medians of the delays."""
+
+    def median(name: str) -> float | None:
+        values = [value for each in windows if (value := getattr(each, name)) is not None]
+        return statistics.median(values) if values else None
+
+    return Streams(
+        seconds=sum(each.seconds for each in windows),
+        chunks=sum(each.chunks for each in windows),
+        errors=sum(each.errors for each in windows),
+        delay_p50=median("delay_p50"),
+        delay_p99=median("delay_p99"),
+        ttft_p50=median("ttft_p50"),
+        ttft_p99=median("ttft_p99"),
     )
 
 

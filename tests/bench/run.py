@@ -42,11 +42,10 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 FLEET = 50  # nodes that every proxy chooses among
 CHOOSING_FLEETS = (2, 10, 100, 1_000)
-CHOOSING_S = 3
+CHOOSING_WARM_S = 2  # until a thousand nodes have their connections
 WANTED_FDS = 20_000  # 5,000 streams cost a proxy 10,000; some programs reserve memory for all
 FULL = Load()
-QUICK = Load(request_s=3, stream_s=5)
-SLOW = Load(request_s=4, stream_s=4, streams=8, open_streams=50, open_s=3)
+SLOW = Load(streams=8, open_streams=50)
 DIRECT = "the node itself"
 
 
@@ -114,8 +113,10 @@ class Run:
             return
         for fleet in CHOOSING_FLEETS:
             with self.target(OURS, fleet) as target:
-                _, cpu, _ = scenarios.requests(self.bench, target, CHOOSING_S)
-            self.outcome.choosing[fleet] = cpu
+                burst = scenarios.requests(
+                    self.bench, target, windows=FULL.windows, seconds=1, warm_s=CHOOSING_WARM_S
+                )
+            self.outcome.choosing[fleet] = burst.cpu_us
 
     def attempt(self, name: str, step: Callable[[], None]) -> None:
         """Do a step; what cannot be had, started or loaded is named, and the run goes on."""
@@ -212,12 +213,11 @@ def fast_nodes(stage: Stage) -> tuple[Process, tuple[int, ...]]:
 
 def measure_all(run: Run, options: argparse.Namespace) -> None:
     """The node itself, each proxy, and what choosing costs."""
-    load = QUICK if options.quick else FULL
     if not provide.has("wrk"):
         run.outcome.absent["wrk"] = "no requests per second, no CPU per request or body"
-    direct = run.measure_direct(load)
+    direct = run.measure_direct(FULL)
     for name in options.names:
-        this_load = SLOW if name in peers.SLOW else load
+        this_load = SLOW if name in peers.SLOW else FULL
 
         def step(name: str = name, this_load: Load = this_load) -> None:
             run.measure(name, this_load, direct, has_open=not options.quick)

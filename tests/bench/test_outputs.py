@@ -1,7 +1,7 @@
 """Reading what the load tools print."""
 
 import pytest
-from outputs import Requests, UnreadableError, requests, streams
+from outputs import Requests, UnreadableError, middle, requests, streams
 
 WRK = """Running 4s test @ http://127.0.0.1:38179/api/chat
   1 threads and 32 connections
@@ -12,7 +12,7 @@ WRK = """Running 4s test @ http://127.0.0.1:38179/api/chat
 """
 RATE = "Requests/sec:  39055.49\nTransfer/sec:     11.81MB\n"
 LINE = (
-    "measuring\nmeasured\nseconds 3.000 chunks 29987 streams 149 errors 2 silent 3 "
+    "measuring\nmeasured\nwindow seconds 3.000 chunks 29987 streams 149 errors 2 silent 3 "
     "delay_us p50 354.5 p99 5928.5 max 9747.6 ttft_us p50 673.6 p99 10105.3 max 11023.8\n"
 )
 
@@ -28,17 +28,30 @@ def test_refusals_and_socket_faults_are_errors() -> None:
 
 
 def test_silent_streams_are_errors() -> None:
-    assert streams(LINE).errors == 5
+    assert streams(LINE)[0].errors == 5
 
 
 def test_delays_and_first_tokens_are_told_apart() -> None:
-    seen = streams(LINE)
+    [seen] = streams(LINE)
     assert (seen.delay_p50, seen.delay_p99) == (354.5, 5928.5)
     assert (seen.ttft_p50, seen.ttft_p99) == (673.6, 10105.3)
 
 
+def test_windows_are_one_by_sums_and_by_the_delay_in_the_middle() -> None:
+    slow, quick = LINE.replace("p50 354.5", "p50 900.0"), LINE.replace("p50 354.5", "p50 50.0")
+    seen = middle(streams(slow + LINE + quick))
+    assert (seen.chunks, seen.errors, seen.seconds) == (3 * 29987, 15, 9.0)
+    assert seen.delay_p50 == 354.5
+
+
+def test_windows_without_a_sample_have_no_middle() -> None:
+    empty = "window seconds 3.000 chunks 0 streams 0 errors 0 silent 5\n"
+    assert middle(streams(empty)).delay_p50 is None
+    assert middle(streams(empty + LINE)).delay_p50 == 354.5
+
+
 def test_a_run_without_a_sample_has_no_delay() -> None:
-    seen = streams("seconds 3.000 chunks 0 streams 0 errors 0 silent 5\n")
+    [seen] = streams("window seconds 3.000 chunks 0 streams 0 errors 0 silent 5\n")
     assert seen.delay_p50 is None
     assert seen.ttft_p99 is None
 
