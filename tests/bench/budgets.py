@@ -87,20 +87,21 @@ def _verdicts(
         value = per_doubling(choosing)
     else:
         value = columns[ours].value(budget.measure) if ours in columns else None
+    if value is None:
+        yield Verdict(budget, Standing.NOT_JUDGED, "not measured")
+        return
     if not budget.relative_to:
         yield _verdict(budget, value, "")
     for peer in budget.relative_to:
         measure = budget.relative_measure or budget.measure
         base = columns[peer].value(measure) if peer in columns else None
-        if value is None or not base or base < 0:
+        if not base or base < 0:
             yield Verdict(budget, Standing.NOT_JUDGED, f"nothing to compare with {peer}")
         else:
             yield _verdict(budget, value / base, f"x {peer}")
 
 
-def _verdict(budget: Budget, value: float | None, unit: str) -> Verdict:
-    if value is None:
-        return Verdict(budget, Standing.NOT_JUDGED, "not measured")
+def _verdict(budget: Budget, value: float, unit: str) -> Verdict:
     standing = Standing.KEPT if value <= budget.at_most else Standing.BROKEN
     goal = f", stretch {budget.stretch:g}" if budget.stretch is not None else ""
     return Verdict(budget, standing, f"{value:,.2f}{unit} (at most {budget.at_most:g}{goal})")

@@ -12,7 +12,7 @@ import sys
 import timeit
 from typing import TYPE_CHECKING
 
-import stage
+import publish
 import uvloop
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
@@ -31,6 +31,7 @@ from shared.snapshot import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SNAPSHOT_KEY = b"the snapshot key of the benchmark"
 ROUNDS = 5
 LOOPS = 5_000
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Why is the sky blue?"}],"stream":false}'
@@ -52,8 +53,8 @@ def steps() -> dict[str, Callable[[], object]]:
     """What to measure, by name."""
     loop = asyncio.get_running_loop()
     minted = credentials.mint()
-    sealed = wire.seal(stage._snapshot(1, minted), stage.SNAPSHOT_KEY.encode())
-    view = build(sealed, stage.SNAPSHOT_KEY.encode())
+    sealed = wire.seal(publish.fleet(50, [1] * 50, minted), SNAPSHOT_KEY)
+    view = build(sealed, SNAPSHOT_KEY)
     parser = HttpRequestParser(BaseProtocol(loop), loop, 65_536, auto_decompress=False)
     request = (
         b"POST /api/chat HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n"
