@@ -3,8 +3,10 @@
 import os
 
 from deploy.local.parent_death import die_with_parent
+from deploy.local.settings import CONTROL_BIND
+from shared import environ
 
-bind = os.environ.get("AIVONX_CONTROL_BIND", "127.0.0.1:8000")
+bind = str(environ.bind(os.environ, "AIVONX_CONTROL_BIND", CONTROL_BIND))
 worker_class = "gthread"
 workers = 1
 threads = 8

@@ -39,16 +39,18 @@ class Settings:
     redis_url: str
     database_url: str
     drain_timeout_s: float
+    operator_host: str
+    """A name that the control plane accepts in a Host header: what we call it by ourselves."""
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Self:
         """Read and check. Raises SettingError."""
         data_dir = Path(environ.text(variables, "AIVONX_DATA_DIR", DATA_DIR)).resolve()
-        return cls(
+        settings = cls(
             data_dir=data_dir,
-            proxy_bind=environ.bind(variables, "AIVONX_PROXY_BIND", PROXY_BIND),
-            control_bind=environ.bind(variables, "AIVONX_CONTROL_BIND", CONTROL_BIND),
-            metrics_bind=environ.bind(variables, "AIVONX_METRICS_BIND", METRICS_BIND),
+            proxy_bind=_fixed(variables, "AIVONX_PROXY_BIND", PROXY_BIND),
+            control_bind=_fixed(variables, "AIVONX_CONTROL_BIND", CONTROL_BIND),
+            metrics_bind=_fixed(variables, "AIVONX_METRICS_BIND", METRICS_BIND),
             redis_url=environ.text(variables, "REDIS_URL", ""),
             database_url=environ.text(
                 variables, "DATABASE_URL", f"sqlite:///{data_dir}/control.sqlite3"
@@ -56,7 +58,17 @@ class Settings:
             drain_timeout_s=environ.number(
                 variables, "AIVONX_DRAIN_TIMEOUT_S", 120.0, maximum=3_600
             ),
+            operator_host=_operator_host(variables),
         )
+        settings._require_different_binds()
+        return settings
+
+    def _require_different_binds(self) -> None:
+        taken: dict[Bind, str] = {}
+        for name, bind in self.binds.items():
+            if bind in taken:
+                raise SettingError(name, f"{bind} is what {taken[bind]} says too")
+            taken[bind] = name
 
     @property
     def binds(self) -> dict[str, Bind]:
@@ -66,6 +78,22 @@ class Settings:
             "AIVONX_CONTROL_BIND": self.control_bind,
             "AIVONX_METRICS_BIND": self.metrics_bind,
         }
+
+
+def _fixed(variables: Mapping[str, str], name: str, default: str) -> Bind:
+    """A bind that others can be told of before anybody listens there."""
+    bind = environ.bind(variables, name, default)
+    if bind.port == 0:
+        raise SettingError(name, "must name a port here, not 0")
+    return bind
+
+
+def _operator_host(variables: Mapping[str, str]) -> str:
+    names = environ.items(
+        variables, "AIVONX_ALLOWED_HOSTS", "localhost", aliases=("DJANGO_ALLOWED_HOSTS",)
+    )
+    # ".example.com" stands for the name and all below it, "*" for every name.
+    return "localhost" if "*" in names else names[0].lstrip(".")
 
 
 def make_data_dir(path: Path) -> None:
@@ -90,15 +118,16 @@ def secrets_for_children(variables: Mapping[str, str], data_dir: Path) -> dict[s
 
 
 def _kept(path: Path, name: str) -> str:
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        pass
+    if path.exists() and (kept := path.read_text().strip()):
+        return kept
     made = (
         base64.urlsafe_b64encode(os.urandom(32)).decode()
         if name == "AIVONX_NODE_TOKEN_KEYS"
         else secrets.token_urlsafe(48)
     )
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    # Renamed into place: a start that is killed here must not leave half a secret.
+    new = path.with_suffix(".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(made)
+    new.replace(path)
     return made

@@ -17,13 +17,16 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
 from deploy.local import banner, engine, ports
 from deploy.local.children import ROOT, Child
+from deploy.local.parent_death import die_with_parent
 from deploy.local.settings import Settings, make_data_dir, secrets_for_children
 from deploy.local.watchdog import SweepWatchdog
+from shared import environ
 from shared.environ import Bind, SettingError
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ READY_DEADLINE_S = 60.0
 TICK_S = 0.25
 STOP_GRACE_S = 10.0
 ROTATE_EVERY_S = 60.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StartError(Exception):
@@ -59,7 +62,8 @@ class Supervisor:
         """Start, serve, drain. The exit code."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish stands
+                signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop
         try:
             found = self._start()
@@ -80,8 +84,11 @@ class Supervisor:
         self.environment = {
             **os.environ,
             **secrets_for_children(os.environ, settings.data_dir),
+            # As we understood them, so that a NAME_FILE or an empty value means the same to all.
+            **{name: str(bind) for name, bind in settings.binds.items()},
             "AIVONX_DATA_DIR": str(settings.data_dir),
             "DATABASE_URL": settings.database_url,
+            "REDIS_URL": settings.redis_url,
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
@@ -89,6 +96,8 @@ class Supervisor:
             self._start_engine()
         self._forbid_own_ports()
         found = self._prepare()
+        if self.signals:
+            return found
         python = sys.executable
         self._add(
             "web",
@@ -102,9 +111,12 @@ class Supervisor:
              "--loglevel", "INFO"),
         )  # fmt: skip
         self._add("data-plane", (python, "-m", "data_plane"))
-        self._wait_until("web", lambda: answers(settings.control_bind, "/readyz"))
-        self._wait_until("data-plane", lambda: answers(settings.metrics_bind, "/readyz"))
+        self._wait_until("web", lambda: self._is_ready(settings.control_bind))
+        self._wait_until("data-plane", lambda: self._is_ready(settings.metrics_bind))
         return found
+
+    def _is_ready(self, bind: Bind) -> bool:
+        return answers(bind, "/readyz", self.settings.operator_host)
 
     def _start_engine(self) -> None:
         prepared = engine.prepare(self.settings.data_dir / "valkey")
@@ -118,26 +130,32 @@ class Supervisor:
         own = [bind.port for bind in self.settings.binds.values()]
         if self.engine is not None:
             own.append(self.engine.port)
-        given = self.environment.get("AIVONX_NODE_FORBIDDEN_PORTS", "")
-        listed = [part for part in given.split(",") if part.strip()]
+        listed = environ.items(self.environment, "AIVONX_NODE_FORBIDDEN_PORTS")
         self.environment["AIVONX_NODE_FORBIDDEN_PORTS"] = ",".join([*listed, *map(str, own)])
 
     def _prepare(self) -> dict[str, Any]:
         log_path = self.settings.data_dir / "logs" / "prepare.log"
-        with log_path.open("wb") as log:
-            done = subprocess.run(
+        with log_path.open("wb") as log, tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
                 (sys.executable, "-m", "deploy.local.prepare"),
                 cwd=ROOT,
                 env=self.environment,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=log,
-                check=False,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has no other thread
             )
-        if done.returncode:
-            said = log_path.read_text(errors="replace").strip().splitlines()
-            last = said[-1] if said else "it said nothing"
-            raise StartError(last if last.startswith("aivonx: ") else f"{last} (see {log_path})")
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            while process.poll() is None and not self.signals:
+                self._pause(TICK_S)
+            if self.signals:
+                process.kill()
+                process.wait()
+                return {}
+            output.seek(0)
+            said = output.read().splitlines()
+        if process.returncode:
+            raise StartError(_complaint(log_path))
+        found: dict[str, Any] = json.loads(said[-1])
         return found
 
     def _add(self, name: str, command: tuple[str, ...]) -> None:
@@ -196,12 +214,11 @@ class Supervisor:
 
     def _end(self, names: tuple[str, ...], grace_s: float) -> None:
         ending = [self.children[name] for name in names if name in self.children]
-        asked = self.signals
         for child in ending:
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         while any(child.is_running for child in ending):
-            if time.monotonic() > deadline or self.signals > max(asked, 1):
+            if time.monotonic() > deadline or self.signals > 1:
                 for child in ending:
                     child.signal(signal.SIGKILL)
                 break
@@ -210,21 +227,29 @@ class Supervisor:
             child.wait(STOP_GRACE_S)
 
 
-def answers(bind: Bind, path: str) -> bool:
-    """Whether a GET there answers 200."""
+def answers(bind: Bind, path: str, name: str) -> bool:
+    """Whether a GET there, asking for that host name, answers 200."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104 - compared
     connection = http.client.HTTPConnection(host, bind.port, timeout=1)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", path, headers={"Host": "localhost"})
+            connection.request("GET", path, headers={"Host": name})
             return connection.getresponse().status == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal."""
-    sys.stderr.write(f"aivonx: {line}\n")
+    """Tell the person at the terminal, who may have closed it (that is a SIGHUP, and a drain)."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"aivonx: {line}\n")
+
+
+def _complaint(log_path: Path) -> str:
+    """Why the preparation failed: its own line, else the last one with where to read the rest."""
+    said = log_path.read_text(errors="replace").strip().splitlines()
+    last = said[-1] if said else "it said nothing"
+    return last if last.startswith("aivonx: ") else f"the preparation failed: {last} ({log_path})"
 
 
 def _manner(code: int | None) -> str:
@@ -257,8 +282,7 @@ def main(say_more: Callable[[Settings], str] | None = None) -> int:
         lock_data_dir(settings.data_dir)
         return Supervisor(settings).run(say_more)
     except (SettingError, StartError, engine.EngineError) as error:
-        text = str(error)
-        sys.stderr.write(f"{text if text.startswith('aivonx: ') else f'aivonx: {text}'}\n")
+        say(str(error).removeprefix("aivonx: "))
         return 1
 
 
