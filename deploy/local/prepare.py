@@ -25,8 +25,10 @@ def main() -> None:
     require_redis()
     require_database()
     migrate()
+    # Nodes before the operator, who marks that a first start came to its end: when an address is
+    # refused, the next start registers them again.
+    nodes = first_nodes() if is_first_start() else []
     admin = bootstrap()
-    nodes = first_nodes() if admin["admin"] == "created" else []
     publish()
     sys.stdout.write(json.dumps({**admin, "registered": nodes, "nodes": count_nodes()}) + "\n")
 
@@ -84,13 +86,24 @@ def migrate() -> None:
         call_command("migrate", interactive=False, verbosity=0)
 
 
-def command_output(name: str, *arguments: str) -> str:
-    """What a management command prints."""
-    from django.core.management import call_command
+def command_output(name: str, *arguments: str, setting: str = "") -> str:
+    """What a management command prints. A command that fails is one line and the end."""
+    from django.core.management import CommandError, call_command
 
     output = io.StringIO()
-    call_command(name, *arguments, stdout=output)
+    try:
+        call_command(name, *arguments, stdout=output)
+    except CommandError as error:
+        refused = [line for line in output.getvalue().splitlines() if line.startswith("refused")]
+        fail(setting + "; ".join(" ".join(line.split()) for line in [*refused, str(error)]))
     return output.getvalue().strip()
+
+
+def is_first_start() -> bool:
+    """Whether there is no operator yet."""
+    from control_plane.accounts.models import User
+
+    return not User.objects.exists()
 
 
 def bootstrap() -> dict[str, str]:
@@ -100,20 +113,11 @@ def bootstrap() -> dict[str, str]:
 
 def first_nodes() -> list[str]:
     """Register the nodes named in AIVONX_NODES, or a local Ollama when one answers."""
-    from django.core.management import CommandError
-
     from shared import environ
 
     urls = environ.items(os.environ, "AIVONX_NODES")
-    try:
-        lines = (
-            command_output("register_nodes", *urls)
-            if urls
-            else command_output("register_nodes", "--if-answering", LOCAL_OLLAMA)
-        )
-    except CommandError as error:
-        fail(f"AIVONX_NODES: {error}; see the control plane's log")
-    return lines.splitlines()
+    wanted = urls or ("--if-answering", LOCAL_OLLAMA)
+    return command_output("register_nodes", *wanted, setting="AIVONX_NODES: ").splitlines()
 
 
 def publish() -> None:
