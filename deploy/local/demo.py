@@ -1,6 +1,7 @@
 """`make demo`: the whole system with three simulated nodes of different speed and models.
 
-Its state is its own (`var/demo`) and forgotten at each start. The nodes are the fakes of the tests:
+Its state is its own (`demo` below the data directory; the embedded Valkey and SQLite, whatever is
+set) and forgotten at each start. The nodes are the fakes of the tests:
 real HTTP servers that answer as Ollama does.
 """
 
@@ -16,6 +17,9 @@ from pathlib import Path
 from deploy.local import supervisor
 from deploy.local.children import ROOT
 from deploy.local.parent_death import die_with_parent
+from deploy.local.settings import DATA_DIR
+from shared import environ
+from shared.environ import SettingError
 
 NODES = (
     ("fast", "llama3.2:latest,qwen3:8b", 80, 0.5),
@@ -38,10 +42,31 @@ TRY = """
 
 def main() -> int:
     """Start the nodes, then the system; end with it."""
-    data_dir = Path(os.environ.get("AIVONX_DATA_DIR", ROOT / "var" / "demo"))
-    if data_dir.name == "demo":
-        shutil.rmtree(data_dir, ignore_errors=True)
+    try:
+        use_own_state()
+        return serve()
+    except (SettingError, supervisor.StartError) as error:
+        supervisor.say(str(error))
+        return 1
+    except KeyboardInterrupt:  # before the supervisor took the signals over
+        return 1
+
+
+def use_own_state() -> None:
+    """Forget what the last demo left, and keep away from every other state."""
+    data_dir = Path(environ.text(os.environ, "AIVONX_DATA_DIR", DATA_DIR)).resolve() / "demo"
+    if (data_dir / "supervisor.lock").exists():  # it is a demo's, and nothing else is removed
+        held = supervisor.lock_data_dir(data_dir)
+        shutil.rmtree(data_dir)
+        os.close(held)
     os.environ["AIVONX_DATA_DIR"] = str(data_dir)
+    for name in ("REDIS_URL", "DATABASE_URL"):
+        os.environ.pop(name, None)
+        os.environ.pop(f"{name}_FILE", None)
+
+
+def serve() -> int:
+    """The nodes and the system."""
     processes = []
     try:
         urls = []
