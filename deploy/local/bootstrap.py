@@ -9,6 +9,7 @@ and the system's pip installs into it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -38,7 +39,11 @@ def main(arguments: list[str]) -> None:
     if lock not in SUPERSETS or separator != "--" or not command:
         fail("usage: bootstrap.py requirements.txt|requirements-dev.txt -- ARGUMENT...")
     if not is_installed(lock):
-        install(lock)
+        # Held until we become the command: two terminals must not install into one `.venv`.
+        turn = os.open(__file__, os.O_RDONLY)
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not is_installed(lock):
+            install(lock)
     os.chdir(ROOT)
     os.environ["PYTHONPATH"] = str(ROOT)
     os.execv(PYTHON, [str(PYTHON), *command])
@@ -126,4 +131,7 @@ def _succeeds(*command: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        fail("interrupted; the next start installs what is missing.")
