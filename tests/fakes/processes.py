@@ -7,6 +7,7 @@ length of time.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -49,10 +50,19 @@ def eventually(what: str, question: Callable[[], T], within_s: float) -> T:
 
 
 def free_port() -> int:
-    """A port of the kernel's choice that is free now, on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free now, on loopback, and that no outgoing connection will be given.
+
+    Below the range of ports (32768 and up) from which the kernel serves those: what it chose itself
+    could be taken again before the server of the test listens there.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def is_listening(port: int) -> bool:
