@@ -94,8 +94,9 @@ def _cell(row: Row, value: float | None, reference: Figures | None) -> str:
         return "-"
     text = f"{value / row.scale:,.{row.digits}f}"
     base = reference.value(row.measure) if reference else None
-    # A ratio to nothing, or to a difference below zero, says nothing.
-    return f"{text} {_ratio(value / base):>5}x" if row.is_compared and base and base > 0 else text
+    # A ratio to nothing, or of a difference below zero, says nothing.
+    is_ratio = row.is_compared and base is not None and base > 0 <= value
+    return f"{text} {_ratio(value / base):>5}x" if is_ratio else text
 
 
 def _ratio(value: float) -> str:

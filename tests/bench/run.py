@@ -45,7 +45,7 @@ CHOOSING_FLEETS = (2, 10, 100, 1_000)
 CHOOSING_WARM_S = 2  # until a thousand nodes have their connections
 WANTED_FDS = 20_000  # 5,000 streams cost a proxy 10,000; some programs reserve memory for all
 FULL = Load()
-SLOW = Load(streams=8, open_streams=50)
+SLOW = Load(windows=1, streams=8, open_streams=50)
 DIRECT = "the node itself"
 
 

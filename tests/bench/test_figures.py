@@ -38,9 +38,11 @@ def test_what_was_not_measured_is_a_dash_or_no_line() -> None:
     assert "600 KB" not in shown
 
 
-def test_no_ratio_to_a_base_of_nothing_or_below() -> None:
+def test_no_ratio_where_one_side_is_below_zero() -> None:
     base = dataclasses.replace(NGINX, ttft_added_p50_us=-2.0)
     ours = dataclasses.replace(OURS, ttft_added_p50_us=40.0)
+    swapped = [dataclasses.replace(ours, name="nginx"), dataclasses.replace(base, name="aivonx")]
+    assert line(table(swapped, "nginx"), "TTFT added p50").split()[4:] == ["40", "1.00x", "-2"]
     assert line(table([base, ours], "nginx"), "TTFT added p50").split()[4:] == ["-2", "40"]
 
 
