@@ -33,4 +33,4 @@ lock: ## resolve the dependencies anew
 	@$(DEV) deploy/local/lock.py
 
 clean: ## remove what was installed and generated, not the state in var/
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-clients .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`make lock`: write the three locks from pyproject.toml.
+"""`make lock`: write the four locks from pyproject.toml.
 
 One resolution for every supported Python (3.11 and newer), each file with hashes and without the
 address of any index, so that it installs from wherever the machine gets its packages.
@@ -15,6 +15,7 @@ LOCKS = {
     "requirements.txt": ("data-plane", "control-plane"),
     "requirements-data-plane.txt": ("data-plane",),
     "requirements-dev.txt": ("data-plane", "control-plane", "dev"),
+    "requirements-clients.txt": ("clients",),
 }
 
 

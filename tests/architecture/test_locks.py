@@ -1,5 +1,6 @@
 """The locks: hashed, without an index, in step with each other, above the floors."""
 
+import json
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -7,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.txt", "requirements-data-plane.txt", "requirements-dev.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-data-plane.txt",
+    "requirements-dev.txt",
+    "requirements-clients.txt",
+)
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 
 # Below these, a published fault reaches us.
@@ -37,6 +43,15 @@ def test_every_package_has_its_hashes(name: str) -> None:
     for block in re.split(r"\n(?=[A-Za-z0-9])", lock(name)):
         if PIN.match(block):
             assert "--hash=sha256:" in block, block.splitlines()[0]
+
+
+def test_the_javascript_lock_has_hashes_and_names_no_place() -> None:
+    text = lock("tests/clients/javascript/package-lock.json")
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    assert packages.keys() > {""}
+    for name, package in packages.items():
+        assert not name or package["integrity"].startswith("sha512-"), name
 
 
 def test_the_locks_agree_with_each_other() -> None:

@@ -21,7 +21,7 @@ def project(tmp_path: Path) -> Path:
     """A project whose lock is empty, so that only the environment itself is made."""
     (tmp_path / SCRIPT.parent).mkdir(parents=True)
     shutil.copy(ROOT / SCRIPT, tmp_path / SCRIPT)
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-clients.txt"):
         (tmp_path / name).write_text(f"# nothing for {name}\n")
     return tmp_path
 
@@ -41,6 +41,14 @@ def test_it_makes_the_environment_and_becomes_the_command(project: Path) -> None
     done = bootstrap(project, "requirements.txt", "--", "-c", "import sys; print(sys.prefix)")
     assert done.stdout.strip() == str(project / ".venv")
     assert "installing requirements.txt" in done.stderr
+
+
+def test_what_contradicts_our_own_packages_has_an_environment_of_its_own(project: Path) -> None:
+    program = ("-c", "import sys; print(sys.prefix)")
+    done = bootstrap(project, "requirements-clients.txt", "--", *program)
+    assert done.stdout.strip() == str(project / ".venv-clients")
+    assert not (project / ".venv").exists()
+    assert bootstrap(project, "requirements-clients.txt", "--", "-c", "").stderr == ""
 
 
 def test_the_second_time_installs_nothing(project: Path) -> None:
