@@ -1,8 +1,10 @@
 """One whole system for all client tests, started as `make run` starts it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from fakes import javascript
 from fakes.installation import Installation
 from fakes.process import OllamaProcess
 
@@ -20,3 +22,9 @@ def fragile(system: Installation) -> Iterator[OllamaProcess]:
     node = system.nodes["fragile"]
     yield node
     node.clear_faults()
+
+
+@pytest.fixture(scope="session")
+def node_modules(pytestconfig: pytest.Config) -> Path:
+    """Where JavaScript programs find the packages of the lock."""
+    return javascript.install(pytestconfig.cache.mkdir("javascript"))

@@ -6,6 +6,7 @@ import ollama
 import openai
 import pytest
 from fakes.installation import APPLY_S
+from fakes.javascript import OllamaInNode, ThrownError
 from fakes.processes import eventually
 from langchain_ollama import ChatOllama
 
@@ -38,6 +39,18 @@ def test_ollama_sends_it_as_a_header_or_in_its_address(system, key):
     with ollama.Client(system.proxy) as client, pytest.raises(ollama.ResponseError) as caught:
         client.chat("llama3.2", HELLO)
     assert caught.value.status_code == 401
+
+
+def test_ollama_js_sends_it_as_a_header_or_in_its_address(system, key, node_modules):
+    generate = 'return client.generate({ model: "llama3.2", prompt: "1 words" })'
+    for config in (
+        {"host": system.proxy, "headers": {"Authorization": f"Bearer {key}"}},
+        {"host": f"{system.proxy}/k/{key}"},
+    ):
+        assert OllamaInNode(node_modules, **config)(generate)["response"] == "word1"
+    with pytest.raises(ThrownError, match="API key is required") as caught:
+        OllamaInNode(node_modules, host=system.proxy)(generate)
+    assert caught.value.status == 401
 
 
 def test_openai_sends_it_as_a_bearer(system, key):

@@ -1,5 +1,6 @@
 """Ollama's own Python client, synchronous and asynchronous, against the whole system."""
 
+import base64
 import json
 
 import ollama
@@ -8,6 +9,8 @@ from fakes.installation import APPLY_S, NODES
 from fakes.processes import eventually
 
 HELLO = [{"role": "user", "content": "hello"}]
+IMAGE = bytes(range(256)) * 2_000
+"""Half a megabyte: more than one read, and a bigger body than careless servers take."""
 MODELS = {model for models in NODES.values() for model in models}
 
 
@@ -93,11 +96,60 @@ def test_it_thinks_calls_tools_and_obeys_a_schema(client):
     assert json.loads(formed.message.content or "") == {"n": 7}
 
 
+def test_a_tool_is_called_and_its_result_is_told(client):
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        },
+    }
+    messages = [{"role": "user", "content": "What is the weather in Paris?"}]
+    parts = list(client.chat("llama3.2", messages, tools=[tool], stream=True))
+    (call,) = [call for part in parts for call in part.message.tool_calls or []]
+    messages += [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_name": call.function.name, "content": "rain"},
+    ]
+    told = client.chat("llama3.2", messages, tools=[tool])
+    assert (told.message.content or "").endswith("You said: rain")
+
+
+def test_an_image_reaches_the_node_as_it_was(client, system, tmp_path):
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(IMAGE)
+    by_path = {"role": "user", "content": "2 words", "images": [picture]}
+    assert client.chat("gemma3:4b", [by_path]).message.content == "word1 word2"
+    assert client.generate("gemma3:4b", "2 words", images=[IMAGE]).response == "word1 word2"
+    chatted, generated = (
+        json.loads(
+            [seen for seen in system.nodes["steady"].requests() if seen.path == path][-1].body
+        )
+        for path in ("/api/chat", "/api/generate")
+    )
+    assert base64.b64decode(chatted["messages"][0]["images"][0]) == IMAGE
+    assert base64.b64decode(generated["images"][0]) == IMAGE
+
+
+def test_thinking_comes_before_the_answer_and_may_be_switched_off(client):
+    parts = list(client.chat("qwen3:8b", HELLO, think=True, stream=True))
+    thoughts = [bool(part.message.thinking) for part in parts]
+    assert thoughts.index(False) == sum(thoughts), "no thought after the first word"
+    assert not client.chat("qwen3:8b", HELLO, think=False).message.thinking
+    assert client.generate("qwen3:8b", "hello", think="low").thinking
+
+
+def test_a_model_is_loaded_and_let_go(client):
+    assert client.generate("llama3.2").done_reason == "load"
+    assert client.generate("llama3.2", keep_alive=0).done_reason == "unload"
+
+
 def test_it_embeds(client):
     many = client.embed("nomic-embed-text", ["one", "two"])
     assert [len(vector) for vector in many.embeddings] == [768, 768]
     assert client.embed("nomic-embed-text", "two").embeddings[0] == many.embeddings[1]
     assert client.embeddings("nomic-embed-text", "two").embedding == many.embeddings[1]
+    assert len(client.embed("nomic-embed-text", "two", dimensions=256).embeddings[0]) == 256
 
 
 def test_its_errors_are_those_of_ollama(client):

@@ -1,5 +1,6 @@
 """OpenAI's Python client against the whole system."""
 
+import base64
 import json
 
 import openai
@@ -7,6 +8,7 @@ import pytest
 from fakes.installation import NODES
 
 HELLO = [{"role": "user", "content": "hello"}]
+WHERE = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 
 @pytest.fixture
@@ -45,8 +47,7 @@ async def test_it_chats_asynchronously(system):
 
 
 def test_it_calls_tools_and_obeys_a_schema(client):
-    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
-    tool = {"type": "function", "function": {"name": "get_weather", "parameters": parameters}}
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": WHERE}}
     called = client.chat.completions.create(
         model="llama3.2",
         messages=[{"role": "user", "content": "weather in Rome?"}],
@@ -63,6 +64,81 @@ def test_it_calls_tools_and_obeys_a_schema(client):
     assert json.loads(formed.choices[0].message.content or "") == {"n": 7}
 
 
+def test_a_streamed_tool_call_comes_whole_and_its_result_is_told(client):
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": WHERE}}
+    messages = [{"role": "user", "content": "weather in Rome?"}]
+    with client.chat.completions.stream(
+        model="llama3.2", messages=messages, tools=[tool]
+    ) as stream:
+        said = stream.get_final_completion().choices[0]
+    assert said.finish_reason == "tool_calls"
+    (call,) = said.message.tool_calls or []
+    messages += [
+        {"role": "assistant", "tool_calls": [call.model_dump(include={"id", "type", "function"})]},
+        {"role": "tool", "tool_call_id": call.id, "content": "rain"},
+    ]
+    told = client.chat.completions.create(model="llama3.2", messages=messages, tools=[tool])
+    assert (told.choices[0].message.content or "").endswith("You said: rain")
+
+
+def test_an_image_reaches_the_node_as_it_was(client, system):
+    url = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 100).decode()
+    parts = [{"type": "text", "text": "2 words"}, {"type": "image_url", "image_url": {"url": url}}]
+    answer = client.chat.completions.create(
+        model="gemma3:4b", messages=[{"role": "user", "content": parts}]
+    )
+    assert answer.choices[0].message.content == "word1 word2"
+    path = "/v1/chat/completions"
+    asked = [seen for seen in system.nodes["steady"].requests() if seen.path == path][-1]
+    assert json.loads(asked.body)["messages"][0]["content"] == parts
+
+
+def test_reasoning_is_beside_the_answer(client):
+    message = client.chat.completions.create(model="qwen3:8b", messages=HELLO).choices[0].message
+    assert message.model_extra["reasoning"].startswith("The user wrote")
+    quiet = client.chat.completions.create(
+        model="qwen3:8b", messages=HELLO, reasoning_effort="none"
+    )
+    assert "reasoning" not in quiet.choices[0].message.model_extra
+
+
+def test_it_completes_in_a_stream_with_usage(client):
+    chunks = list(
+        client.completions.create(
+            model="llama3.2",
+            prompt="3 words",
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    texts = [choice.text for chunk in chunks for choice in chunk.choices]
+    assert "".join(texts) == "word1 word2 word3"
+    assert chunks[-1].usage
+    assert chunks[-1].usage.completion_tokens == 3
+
+
+def test_a_response_is_streamed_with_tools_and_usage(client):
+    tool = {"type": "function", "name": "get_weather", "parameters": WHERE, "strict": False}
+    with client.responses.stream(
+        model="llama3.2", input="weather in Rome?", tools=[tool]
+    ) as stream:
+        final = stream.get_final_response()
+    (call,) = final.output
+    assert (call.type, json.loads(call.arguments)) == ("function_call", {"city": "Rome"})
+    assert final.usage
+    assert final.usage.output_tokens == 1
+    told = client.responses.create(
+        model="llama3.2",
+        tools=[tool],
+        input=[
+            {"role": "user", "content": "weather in Rome?"},
+            call.model_dump(include={"type", "call_id", "name", "arguments"}),
+            {"type": "function_call_output", "call_id": call.call_id, "output": "rain"},
+        ],
+    )
+    assert told.output_text
+
+
 def test_it_completes_and_responds(client):
     assert client.completions.create(model="llama3.2", prompt="2 words").choices[0].text == (
         "word1 word2"
@@ -75,6 +151,11 @@ def test_it_completes_and_responds(client):
 def test_it_embeds(client):
     answer = client.embeddings.create(model="nomic-embed-text", input=["one", "two"])
     assert [len(one.embedding) for one in answer.data] == [768, 768]
+    # Asked for nothing, the SDK takes base64 over the wire; both must be the same numbers.
+    spelt = client.embeddings.create(
+        model="nomic-embed-text", input=["one", "two"], encoding_format="float"
+    )
+    assert [one.embedding for one in spelt.data] == [one.embedding for one in answer.data]
 
 
 def test_it_lists_and_finds_models(client):
