@@ -46,6 +46,7 @@ class Action(StrEnum):
     """What the proxy does with a request."""
 
     ROOT = "root"
+    OPENAPI = "openapi"
     VERSION = "version"
     TAGS = "tags"
     PS = "ps"
@@ -63,7 +64,8 @@ class Access(StrEnum):
     """Who may call a route where credentials are asked for."""
 
     ANYONE = "anyone"
-    """Load balancers and the CLI knock at `/` without a credential; it says nothing."""
+    """Load balancers and the CLI knock at `/` without a credential; it says nothing. What routes
+    there are is no secret either."""
 
     INFERENCE = "inference"
     OPERATOR = "operator"
@@ -177,6 +179,13 @@ ROUTES: Final = (
         path="/",
         dialect=Dialect.NATIVE,
         action=Action.ROOT,
+        access=Access.ANYONE,
+    ),
+    Route(
+        method="GET",
+        path="/openapi.json",
+        dialect=Dialect.NATIVE,
+        action=Action.OPENAPI,
         access=Access.ANYONE,
     ),
     _read("/api/version", Action.VERSION),

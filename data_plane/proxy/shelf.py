@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from data_plane.protocol.dialects import JSON
 from data_plane.protocol.routes import Action
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from data_plane.routing.pools import PoolNode, Pools
     from data_plane.sync.applied import Applied
 
-TEXT = "text/plain; charset=utf-8"
+TEXT: Final = "text/plain; charset=utf-8"
+OPENAPI: Final = (Path(__file__).parents[1] / "openapi.json").read_bytes()
+"""Written by hand; `tests/data_plane/test_openapi.py` holds it against the table of routes."""
 
 
 class Shelf:
@@ -42,22 +45,25 @@ class Shelf:
                 if all(node.id in self._circuits.down for node in view.pools.active):
                     raise RefusedRequestError(ErrorCode.NO_HEALTHY_NODE)
                 return TEXT, ROOT_BODY
+            case Action.OPENAPI:
+                body = OPENAPI
             case Action.VERSION:
-                return JSON, catalogue.version()
+                body = catalogue.version()
             case Action.TAGS:
-                return JSON, catalogue.tags(allowed)
+                body = catalogue.tags(allowed)
             case Action.PS:
-                return JSON, self._live_of(view.pools, catalogue).ps(allowed)
+                body = self._live_of(view.pools, catalogue).ps(allowed)
             case Action.MODELS:
-                return JSON, catalogue.models(allowed)
+                body = catalogue.models(allowed)
             case Action.MODEL:
-                body = catalogue.model(match.name, allowed)
-                if body is None:
+                found = catalogue.model(match.name, allowed)
+                if found is None:
                     sentence = match.route.unknown_model(match.name)
                     raise RefusedRequestError(ErrorCode.MODEL_NOT_FOUND, sentence)
-                return JSON, body
+                body = found
             case _:
                 raise RefusedRequestError(ErrorCode.ROUTE_NOT_FOUND)
+        return JSON, body
 
     def _of(self, pools: Pools) -> Catalogue:
         if self._catalogue is None or self._pools is not pools:
