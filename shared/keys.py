@@ -22,6 +22,15 @@ LATENCIES: Final = PREFIX + "latencies"
 SWEEP_FINISHED_AT: Final = PREFIX + "sweep:finished_at"
 """Unix time at which the last health sweep finished; the supervisor's watchdog reads it."""
 
+STALE_INVENTORY: Final = PREFIX + "nodes:stale_inventory"
+"""Set of node ids whose models a data plane has just changed, or found changed. `SADD` the id and
+`EXPIRE` the key by `STALE_INVENTORY_TTL_S`; the next tick of the model refresh (every 2 s) takes
+what is there and looks at those nodes. It holds each node once, so it is no larger than the number
+of nodes, and a set that no worker takes is gone after its lifetime."""
+
+STALE_INVENTORY_TTL_S: Final = 600
+"""By then the regular refresh (60 s by default) has long looked at every node."""
+
 REDBEAT_PREFIX: Final = PREFIX + "redbeat:"
 CELERY_QUEUE: Final = "aivonx"
 

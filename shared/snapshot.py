@@ -27,6 +27,16 @@ class Verdict(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
+class Scope(StrEnum):
+    """What an API key is for."""
+
+    INFERENCE = "inference"
+    """Ask models, and see which there are."""
+
+    MANAGE = "manage"
+    """Pull, copy, create, push and delete models on the nodes."""
+
+
 class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What operators may tune while everything runs."""
 
@@ -134,7 +144,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An inference key. Its secret exists nowhere, see `credentials`."""
+    """A client's credential. Its secret exists nowhere, see `credentials`."""
 
     id: str
     sha256: str
@@ -142,6 +152,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: float | None = None
     allowed_models: tuple[str, ...] | None = None
     """Canonical names or globs over them; None: every model."""
+
+    scopes: tuple[Scope, ...] = (Scope.INFERENCE,)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

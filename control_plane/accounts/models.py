@@ -10,8 +10,15 @@ from django.contrib.auth.validators import ASCIIUsernameValidator
 from django.db import models
 
 from control_plane.common.roles import Role
+from shared.snapshot import Scope
 
 ROLES: Final = tuple((role.value, role.value) for role in Role)
+SCOPES: Final = tuple((scope.value, scope.value) for scope in Scope)
+
+
+def inference_only() -> list[str]:
+    """What a key is for unless somebody says more."""
+    return [Scope.INFERENCE.value]
 
 
 class UserManager(BaseUserManager["User"]):
@@ -53,7 +60,7 @@ class User(AbstractBaseUser):
 
 
 class ApiKey(models.Model):
-    """A credential for inference. The secret itself is shown once and kept nowhere."""
+    """A client's credential. The secret itself is shown once and kept nowhere."""
 
     id = models.CharField(primary_key=True, max_length=12, editable=False)
     name = models.CharField(max_length=64, unique=True)
@@ -64,6 +71,7 @@ class ApiKey(models.Model):
     allowed_models = models.JSONField(
         null=True, blank=True, help_text="Model names, globs allowed; null: every model."
     )
+    scopes = models.JSONField(default=inference_only, help_text="inference, manage, or both.")
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

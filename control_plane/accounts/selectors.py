@@ -17,6 +17,7 @@ def keys_for_snapshot() -> list[snapshot.ApiKey]:
             enabled=key.enabled,
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
             allowed_models=None if key.allowed_models is None else tuple(key.allowed_models),
+            scopes=tuple(snapshot.Scope(scope) for scope in key.scopes),
         )
         for key in ApiKey.objects.order_by("id")
     ]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 from django.utils import timezone
 from rest_framework import serializers
 
-from control_plane.accounts.models import ROLES, ApiKey, AuditRecord, User
+from control_plane.accounts.models import ROLES, SCOPES, ApiKey, AuditRecord, User
 from control_plane.accounts.patterns import MAX_PATTERNS, canonical_pattern
 from control_plane.common.fields import SparseFieldsMixin, StrictFieldsMixin
 from control_plane.common.roles import Role
@@ -124,6 +124,17 @@ class AllowedModelsField(serializers.ListField):
         return patterns
 
 
+class ScopesField(serializers.ListField):
+    """What a key is for: each scope once, in the order of `Scope`."""
+
+    child = serializers.ChoiceField(choices=SCOPES)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        """Bring them into one form, so that an edit of nothing is seen as one."""
+        asked = super().to_internal_value(data)
+        return [scope for scope, _ in SCOPES if scope in asked]
+
+
 class ApiKeySerializer(SparseFieldsMixin, serializers.ModelSerializer[ApiKey]):
     """A key as it is shown: enough to recognise it, nothing to use it."""
 
@@ -132,6 +143,7 @@ class ApiKeySerializer(SparseFieldsMixin, serializers.ModelSerializer[ApiKey]):
     allowed_models = serializers.ListField(
         child=serializers.CharField(), read_only=True, allow_null=True
     )
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=SCOPES), read_only=True)
 
     class Meta:
         """No hash either."""
@@ -145,6 +157,7 @@ class ApiKeySerializer(SparseFieldsMixin, serializers.ModelSerializer[ApiKey]):
             "enabled",
             "expires_at",
             "allowed_models",
+            "scopes",
             "created_by",
             "created_at",
         ]
@@ -178,12 +191,17 @@ class ApiKeyWriteSerializer(StrictFieldsMixin, serializers.ModelSerializer[ApiKe
         max_length=MAX_PATTERNS,
         help_text="Model names or globs such as qwen3:*; null: every model; empty: none.",
     )
+    scopes = ScopesField(
+        required=False,
+        allow_empty=False,
+        help_text="inference (the default), manage (pull, delete, copy … on the nodes), or both.",
+    )
 
     class Meta:
         """The rest is made by us."""
 
         model = ApiKey
-        fields: ClassVar = ["name", "enabled", "expires_at", "allowed_models"]
+        fields: ClassVar = ["name", "enabled", "expires_at", "allowed_models", "scopes"]
 
     def validate_expires_at(self, value: Any) -> Any:
         """A key that is dead at birth is a mistake."""

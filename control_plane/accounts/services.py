@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MASK: Final = "***"
 _SECRET_WORDS: Final = ("password", "token", "secret", "sha256", "passwd")
-_KEY_FIELDS: Final = ("name", "enabled", "expires_at", "allowed_models")
+_KEY_FIELDS: Final = ("name", "enabled", "expires_at", "allowed_models", "scopes")
 
 
 def audit_record(  # noqa: PLR0913, PLR0917 - the columns of one record
@@ -207,6 +207,7 @@ def key_public(key: ApiKey) -> dict[str, Any]:
         "enabled": key.enabled,
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
         "allowed_models": key.allowed_models,
+        "scopes": key.scopes,
     }
 
 

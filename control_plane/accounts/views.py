@@ -177,7 +177,7 @@ class KeysView(ListAPIView[ApiKey]):
         responses={201: serializers.ApiKeyMintedSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Make a key for inference. The answer holds its text, this once."""
+        """Make a key for clients. The answer holds its text, this once."""
         values = _values(serializers.ApiKeyWriteSerializer(data=request.data))
         key, text = services.key_create(values, _actor(request), request)
         data = self.get_serializer(key).data

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from shared import wire
-from shared.snapshot import Snapshot, Strategy, Verdict
+from shared.snapshot import Scope, Snapshot, Strategy, Verdict
 from shared.wire import Refusal, RefusedError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +37,17 @@ def test_the_golden_snapshot_reads_as_it_was_meant() -> None:
     assert (second.wished, second.sealed_token) == (False, "sealed")
     assert snapshot.keys[0].allowed_models == ("registry.ollama.ai/library/llama3.2:*",)
     assert snapshot.keys[1].expires_at == 1_800_000_000.0
+
+
+def test_a_key_of_a_writer_that_knew_no_scopes_is_for_inference() -> None:
+    assert {key.scopes for key in wire.open_sealed(golden(1), KEY).keys} == {(Scope.INFERENCE,)}
+
+
+def test_scopes_survive_the_wire() -> None:
+    before = wire.open_sealed(golden(1), KEY)
+    key = msgspec.structs.replace(before.keys[0], scopes=(Scope.MANAGE,))
+    after = msgspec.structs.replace(before, keys=(key,))
+    assert wire.open_sealed(wire.seal(after, KEY), KEY).keys[0].scopes == (Scope.MANAGE,)
 
 
 def test_what_this_release_writes_has_the_golden_bytes() -> None:

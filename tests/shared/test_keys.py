@@ -6,6 +6,7 @@ from shared import keys
 def test_every_key_bears_the_prefix_and_is_its_own() -> None:
     names = [
         keys.SNAPSHOT, keys.HINTS, keys.INSTANCES, keys.LATENCIES, keys.SWEEP_FINISHED_AT,
+        keys.STALE_INVENTORY,
         keys.REDBEAT_PREFIX, keys.report("a"), keys.claim("a"),
     ]  # fmt: skip
     assert all(name.startswith(keys.PREFIX) for name in names)

@@ -14,6 +14,7 @@ from control_plane.accounts.models import ApiKey, AuditRecord
 from control_plane.accounts.selectors import keys_for_snapshot
 from control_plane.revisions.selectors import revision_current
 from shared.credentials import parse_key, same_hash
+from shared.snapshot import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,9 @@ def test_the_snapshot_gets_what_proves_the_key(as_operator: APIClient) -> None:
         ({"allowed_models": [f"m{i}" for i in range(201)]}, "allowed_models"),
         ({"allowed_models": [""]}, "allowed_models.0"),
         ({"scopes": ["everything"]}, "scopes"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": "manage"}, "scopes"),
+        ({"scopes": None}, "scopes"),
         ({"sha256": "0" * 64}, "sha256"),
         ({"id": "abcdefghijkl"}, "id"),
         ({"created_by": "alice"}, "created_by"),
@@ -90,6 +94,26 @@ def test_c26_what_makes_no_key_is_refused(
     assert answer.data["code"] == "invalid"
     assert any(name.startswith(field.partition(".")[0]) for name in answer.data["errors"])
     assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_for_inference_unless_somebody_says_more(as_operator: APIClient) -> None:
+    key = make(as_operator).data
+    assert key["scopes"] == ["inference"]
+    assert keys_for_snapshot()[0].scopes == (Scope.INFERENCE,)
+    one = f"{KEYS}/{key['id']}"
+    assert as_operator.patch(one, {"scopes": ["manage", "inference"]}).data["scopes"] == [
+        "inference",
+        "manage",
+    ]
+    assert keys_for_snapshot()[0].scopes == (Scope.INFERENCE, Scope.MANAGE)
+    before = revision()
+    as_operator.patch(one, {"scopes": ["inference", "manage"]})
+    assert revision() == before
+    record = AuditRecord.objects.filter(action="key.update").get()
+    assert (record.before["scopes"], record.after["scopes"]) == (
+        ["inference"],
+        ["inference", "manage"],
+    )
 
 
 def test_a_name_that_is_taken_is_409(as_operator: APIClient) -> None:
