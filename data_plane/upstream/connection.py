@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from data_plane.protocol.bodies import body_of
 from data_plane.protocol.heads import MAX_HEAD_BYTES, BadHeadError, NodeHead, parse_head
+from data_plane.protocol.large import LargeBody
 from data_plane.settings import HELD_ANSWER_BYTES, UPSTREAM_READ_BUFFER_BYTES
 from data_plane.upstream.faults import Fault, NodeFailedError
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 PIECE_BYTES: Final = 256 * 1024
 """Larger request bodies are written in pieces, so that one of them does not hold up the loop and an
 early refusal by the node spares the rest."""
+
+SEND_STALL_S: Final = 15.0
+"""A node that takes nothing more of a request for this long is broken: servers read what they are
+sent before they begin to think."""
 
 MAX_INTERIM_HEADS: Final = 16
 """Of 1xx, before the answer itself. Real servers send one."""
@@ -256,7 +261,7 @@ class NodeConnection(asyncio.Protocol):
     def begin(
         self,
         head: bytes,
-        body: bytes,
+        body: bytes | LargeBody,
         stream_type: str | None,
         lease: Lease | None,
     ) -> NodeAnswer:
@@ -271,24 +276,45 @@ class NodeConnection(asyncio.Protocol):
         self._interim_heads = 0
         self.has_received = False
         self._is_sending = len(body) > PIECE_BYTES
-        transport.write(head if self._is_sending else head + body)
+        if self._is_sending or isinstance(body, LargeBody):
+            transport.write(head)
+        else:
+            transport.write(head + body)
         return answer
 
-    async def send_body(self, body: bytes) -> None:
-        """Write a large body in pieces, until the node answers, early or not."""
-        view = memoryview(body)
-        for start in range(0, len(body), PIECE_BYTES):
-            transport = self._transport
-            if transport is None or transport.is_closing() or self.has_received:
-                return
-            transport.write(view[start : start + PIECE_BYTES])
-            if self._is_write_paused:
-                self._drained = asyncio.get_running_loop().create_future()
-                try:
-                    await self._drained
-                finally:
-                    self._drained = None
+    async def send_body(self, body: bytes | LargeBody) -> None:
+        """Write a large body in pieces, until the node answers, early or not.
+
+        Raises OSError when a store has lost it.
+        """
+        if isinstance(body, LargeBody):
+            for part in body.cut(PIECE_BYTES):
+                if not await self._send_piece(await body.read(part)):
+                    return
+        else:
+            view = memoryview(body)
+            for start in range(0, len(body), PIECE_BYTES):
+                if not await self._send_piece(view[start : start + PIECE_BYTES]):
+                    return
         self._is_sending = False
+
+    async def _send_piece(self, piece: bytes | memoryview) -> bool:
+        """Write, and wait until there is room again. False when no more is to be sent."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self.has_received:
+            return False
+        transport.write(piece)
+        if self._is_write_paused:
+            self._drained = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(SEND_STALL_S):
+                    await self._drained
+            except TimeoutError:
+                if self._answer is not None:
+                    self._fail(self._answer, Fault.STALLED, "the node does not read the request")
+            finally:
+                self._drained = None
+        return True
 
     # What the transport tells
 

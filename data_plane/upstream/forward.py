@@ -7,6 +7,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from data_plane.protocol.large import LargeBody
 from data_plane.upstream.connection import PIECE_BYTES, NodeConnection
 from data_plane.upstream.dial import AddressRefusedError, Dialer, NameUnknownError
 from data_plane.upstream.faults import Fault, NodeFailedError
@@ -63,7 +64,7 @@ class Forwarder:
         method: str,
         path: str,
         fields: bytes,
-        body: bytes | None,
+        body: bytes | LargeBody | None,
         *,
         connect_timeout_s: float,
         stream_type: str | None = None,
@@ -78,6 +79,8 @@ class Forwarder:
         """
         target = self._target(node)
         start = target.start(method, path)
+        if isinstance(body, LargeBody) and len(body) <= PIECE_BYTES:
+            body = await body.whole()
         if body is None:
             head, body = b"%b%b\r\n" % (start, fields), b""
         else:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_plane.protocol.large import LargeBody, Span
+from data_plane.upstream import connection
 from data_plane.upstream.connection import NodeAnswer, NodeConnection
 from data_plane.upstream.faults import Fault, NodeFailedError
 
@@ -232,6 +234,47 @@ async def test_a_node_that_refuses_a_large_body_early_is_heard() -> None:
     await answer.begun()
     assert (answer.status, await answer.read_all(10)) == (413, b"no")
     assert wired.rests == [True, False], "the rest of the body was never sent"
+
+
+class Memory:
+    """A store."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, start: int, size: int) -> bytes:
+        await asyncio.sleep(0)
+        return self._data[start : start + size]
+
+
+async def test_a_stored_body_is_sent_in_pieces_any_number_of_times() -> None:
+    data = bytes(range(256)) * 4_000
+    body = LargeBody(Memory(data), (b'{"a":', Span(1_000, 900_000), b"}"))
+    for _ in range(2):
+        wired = Wired()
+        wired.feed(SIZED)
+        before = len(wired.transport.written)
+        wired.connection.begin(b"head", body, NDJSON, None)
+        await wired.connection.send_body(body)
+        wanted = b'head{"a":' + data[1_000:901_000] + b"}"
+        assert wired.transport.written[before:] == wanted
+        wired.feed(SIZED)
+        assert wired.rests == [True, True]
+
+
+async def test_a_node_that_stops_reading_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(connection, "SEND_STALL_S", 0.05)
+    wired = Wired()
+    wired.feed(SIZED)
+    body = b"x" * 1_000_000
+    answer = wired.connection.begin(b"head", body, NDJSON, None)
+    wired.connection.pause_writing()
+    async with asyncio.timeout(5.0):
+        await wired.connection.send_body(body)
+    with pytest.raises(NodeFailedError) as caught:
+        await answer.begun()
+    assert caught.value.fault is Fault.STALLED
+    assert wired.transport.was_aborted
 
 
 @given(st.sampled_from([CHUNKED, SIZED, INTERIM + CHUNKED]), st.lists(st.integers(0, 300)))
