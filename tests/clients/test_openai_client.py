@@ -136,7 +136,7 @@ def test_a_response_is_streamed_with_tools_and_usage(client):
             {"type": "function_call_output", "call_id": call.call_id, "output": "rain"},
         ],
     )
-    assert told.output_text
+    assert told.output_text.endswith("You said: rain")
 
 
 def test_it_completes_and_responds(client):

@@ -237,11 +237,16 @@ def logprobs_wanted(fields: Json) -> int | None:
 
 
 def text_of(content: Any) -> str:
-    """A message's content as text: a string, or the text parts of a list."""
+    """A message's content as text: a string, or the texts and tool results of a list."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    return " ".join(str(part.get("text", "")) for part in parts if isinstance(part, dict)).strip()
+    texts = [
+        text_of(part["content"]) if part.get("type") == "tool_result" else str(part.get("text", ""))
+        for part in parts
+        if isinstance(part, dict)
+    ]
+    return " ".join(texts).strip()
 
 
 def last_said(call: Call, messages: list[Any]) -> tuple[str, str, int]:

@@ -49,8 +49,8 @@ async def responses(call: Call) -> web.StreamResponse:
     said = [{"role": "user", "content": items}] if isinstance(items, str) else items
     if not isinstance(said, list):
         raise AnswerError(400, "input must be a string or an array")
-    prompt, _, size = last_said(call, said)
-    tools = [_native_tool(tool) for tool in fields.get("tools", []) if isinstance(tool, dict)]
+    prompt, _, size = last_said(call, [_spoken(item) for item in said])
+    tools = [_native_tool(tool) for tool in fields.get("tools", []) if _is_function(tool)]
     if tools:
         need(model, "tools")
     answers = said and said[-1].get("type") == "function_call_output"
@@ -65,6 +65,18 @@ async def responses(call: Call) -> web.StreamResponse:
     )
     shape = _Shape(call, ask, sent)
     return await (shape.stream() if fields.get("stream") else shape.whole())
+
+
+def _spoken(item: Any) -> Any:
+    """An item as a message: what a tool gave stands in its `output`."""
+    if isinstance(item, dict) and item.get("type") == "function_call_output":
+        return {"role": "tool", "content": item.get("output")}
+    return item
+
+
+def _is_function(tool: Any) -> bool:
+    """Namespaces and searches are known to the node, but are no functions that a model calls."""
+    return isinstance(tool, dict) and tool.get("type") == "function"
 
 
 def _native_tool(tool: Json) -> Json:
