@@ -5,6 +5,7 @@ import httpx2
 import ollama
 import openai
 import pytest
+from fakes import foreign
 from fakes.installation import APPLY_S
 from fakes.javascript import OllamaInNode, ThrownError
 from fakes.processes import eventually
@@ -85,6 +86,17 @@ async def test_langchain_sends_it_as_the_password_of_its_address(system, key):
     assert chat.invoke("1 words").content == "word1"
     chat._client.close()
     await chat._async_client.close()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("program", "step"),
+    [("llama_index_client.py", "completes"), ("litellm_client.py", "native_generates")],
+)
+def test_foreign_clients_have_it_in_their_address(system, key, program, step):
+    words = "word1 word2 word3 word4 word5"
+    assert foreign.results(program, f"{system.proxy}/k/{key}")[step] == {"value": words}
+    assert "API key is required" in foreign.results(program, system.proxy)[step]["text"]
 
 
 def test_no_node_ever_sees_a_key(system, key):

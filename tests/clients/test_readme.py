@@ -8,13 +8,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fakes import foreign, javascript
 from fakes.installation import APPLY_S, ROOT, Installation
 from fakes.processes import eventually
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SHELL = [text for kind, text in BLOCKS if kind == "sh"]
-PROGRAMS = [text for kind, text in BLOCKS if kind == "python"]
+PROGRAMS = [(kind, text) for kind, text in BLOCKS if kind in {"python", "js"}]
 MARK = "----- next command -----"
 
 
@@ -84,7 +85,7 @@ def output_of(outputs: dict[str, str], part: str) -> str:
 
 def test_the_readme_has_commands_and_programs():
     assert sum(command.startswith("curl") for block in SHELL for command in commands(block)) >= 6
-    assert len(PROGRAMS) >= 3
+    assert len(PROGRAMS) >= 7
 
 
 def test_the_first_requests_answer(outputs):
@@ -111,14 +112,23 @@ def test_a_key_is_made_and_shown_once(outputs):
     assert json.loads(output_of(outputs, '"notebook"'))["key"].startswith("olp_")
 
 
-@pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_a_program_prints_an_answer(system, number):
+def run_here(program: str) -> str:
+    """What a Python program printed that runs with our own packages."""
     done = subprocess.run(
-        [sys.executable, "-c", placed(system, PROGRAMS[number])],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "You said: Hello" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.timeout(600)  # one may have to install the environment of the foreign clients
+@pytest.mark.parametrize(("kind", "text"), PROGRAMS)
+def test_a_program_prints_an_answer(system, node_modules, kind, text):
+    program = placed(system, text)
+    if kind == "js":
+        printed = javascript.run(node_modules, program)
+    elif "llama_index" in program or "litellm" in program:
+        printed = foreign.run("-c", program)
+    else:
+        printed = run_here(program)
+    assert "You said: Hello" in printed

@@ -7,6 +7,7 @@ gave. It is one program for all steps because importing such a client takes seco
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def run(*command: str) -> str:
     """Run Python with these arguments in the clients' environment; what it printed."""
     done = subprocess.run(
         [PYTHON, BOOTSTRAP, LOCK, "--", *command],
+        # LiteLLM would fetch a list of prices from far away as soon as it is imported.
+        env=os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         capture_output=True,
         text=True,
         timeout=INSTALL_AND_RUN_S,

@@ -7,7 +7,7 @@ from steps import main, stay_on_this_machine
 
 stay_on_this_machine()
 
-import litellm  # noqa: E402 - it would fetch a price list otherwise
+import litellm  # noqa: E402 - only now it cannot fetch anything
 
 litellm.num_retries = 0
 HELLO = [{"role": "user", "content": "hello"}]

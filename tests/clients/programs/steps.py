@@ -5,7 +5,6 @@
 
 import ipaddress
 import json
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -22,9 +21,8 @@ def _look_up_loopback_only(host: Any, *rest: Any, **more: Any) -> Any:
 
 
 def stay_on_this_machine() -> None:
-    """Call before the client is imported: some fetch price lists already then."""
+    """Call before the client is imported: some would fetch something already then."""
     socket.getaddrinfo = _look_up_loopback_only
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 
 def main(*steps: Callable[[str], Any]) -> None:
