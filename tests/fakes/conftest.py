@@ -9,7 +9,10 @@ import openai
 import pytest
 from fakes.ollama import FakeOllama
 
-MODELS = ("llama3.2:latest", "qwen3:8b", "gemma3:latest", "nomic-embed-text:latest")
+MODELS = (
+    *("llama3.2:latest", "qwen3:8b", "gemma3:latest", "nomic-embed-text:latest"),
+    "voxtral:latest",
+)
 
 
 @pytest.fixture

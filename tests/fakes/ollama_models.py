@@ -151,6 +151,14 @@ def _by_family(name: str) -> FakeModel:
             embedding_length=2_560,
             capabilities=("completion", "vision"),
         )
+    if base.startswith("voxtral"):
+        return FakeModel(
+            name,
+            size=2_676_000_000,
+            family="voxtral",
+            parameter_size="3B",
+            capabilities=("completion", "audio"),
+        )
     return FakeModel(name)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 from fakes import ollama_anthropic as anthropic
+from fakes import ollama_audio as audio
 from fakes import ollama_manage as manage
 from fakes import ollama_native as native
 from fakes import ollama_openai as openai
@@ -66,12 +67,13 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/v1/models/*": {"GET": openai.model_one},
     "/v1/responses": {"POST": responses.responses},
     "/v1/messages": {"POST": anthropic.messages},
+    "/v1/audio/transcriptions": {"POST": audio.transcriptions},
 }
 INFERENCE: Final = frozenset(
     {
         *("/api/generate", "/api/chat", "/api/embed", "/api/embeddings"),
         *("/v1/chat/completions", "/v1/completions", "/v1/embeddings"),
-        *("/v1/responses", "/v1/messages"),
+        *("/v1/responses", "/v1/messages", "/v1/audio/transcriptions"),
     }
 )
 _OPENAI_TYPES: Final = {400: "invalid_request_error", 404: "not_found_error"}

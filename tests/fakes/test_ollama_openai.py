@@ -118,6 +118,7 @@ async def test_models_are_listed_and_found(node, http, openai_client):
         "llama3.2:latest",
         "nomic-embed-text:latest",
         "qwen3:8b",
+        "voxtral:latest",
     ]
     one = await openai_client.models.retrieve("llama3.2")
     assert (one.id, one.owned_by) == ("llama3.2:latest", "library")
