@@ -1,6 +1,7 @@
 """The data plane's OpenAPI document: valid, one operation for each route, and free to read."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,8 @@ from shared.codes import ErrorCode
 from shared.credentials import mint
 from shared.snapshot import ApiKey
 
-DOCUMENT = json.loads(
-    (Path(__file__).parents[2] / "data_plane" / "openapi.json").read_text(encoding="utf-8")
-)
+ROOT = Path(__file__).parents[2]
+DOCUMENT = json.loads((ROOT / "data_plane" / "openapi.json").read_text(encoding="utf-8"))
 ERRORS = {
     Dialect.NATIVE: "OllamaError",
     Dialect.OPENAI: "OpenAIError",
@@ -54,6 +54,11 @@ def request_schema(operation) -> dict:
 def test_it_is_openapi() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert [error.message for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
+
+
+def test_it_has_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert DOCUMENT["info"]["version"] == project["version"]
 
 
 def test_it_has_every_route_and_no_other() -> None:
