@@ -11,7 +11,8 @@ pytestmark = pytest.mark.timeout(600)
 
 def outcomes_of(system, program):
     fragile = system.nodes["fragile"]
-    fragile.fault("reset", after=3)
+    for path in ("/api/chat", "/v1/chat/completions", "/v1/messages"):
+        fragile.fault("reset", path=path, after=3)
     try:
         return foreign.results(program, system.proxy)
     finally:
