@@ -73,7 +73,11 @@ class App:
         self.place = place
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(self._task_failed)
-        self.gate = Gate(settings.body_budget_bytes)
+        self.gate = Gate(
+            settings.body_budget_bytes,
+            settings.spool_budget_bytes,
+            settings.data_dir / "data_plane",
+        )
         self.leases = Leases(HostCounts(place.board, place.number) if place else None)
         self.latencies = Latencies()
         self.circuits = Circuits()
@@ -352,6 +356,7 @@ class App:
         yield "in_flight", "Requests being served.", (), [((), self.gate.in_flight)]
         yield "retrying", "Requests on a further attempt.", (), [((), self.gate.retrying)]
         yield "body_bytes", "Request bodies held in memory.", (), [((), self.gate.body_bytes)]
+        yield "spool_bytes", "Request bodies on disk.", (), [((), self.gate.spool_bytes)]
         yield "tasks", "Named tasks alive.", (), [((), self.lifecycle.task_count)]
         yield "ready", "1 while ready.", (), [((), int(self.health.is_ready))]
         yield (

@@ -33,6 +33,10 @@ BODY_DEADLINE_S: Final = 30.0
 BODY_DEADLINE_PER_BYTE_S: Final = 1.0 / (1024 * 1024)
 """A client that declares 100 MiB gets 100 s more: 1 MiB/s, the slowest uplink we care about."""
 
+HELD_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Larger request bodies go to disk on their way: a few photographs stay in memory, and a client
+that sends hundreds of megabytes costs some hundred kilobytes of it."""
+
 LISTEN_BACKLOG: Final = 1_024
 
 UPSTREAM_READ_BUFFER_BYTES: Final = 64 * 1024
@@ -68,6 +72,7 @@ class Settings:
     address_policy: AddressPolicy
     max_body_bytes: int
     body_budget_bytes: int
+    spool_budget_bytes: int
     drain_timeout_s: float
     drain_delay_s: float
     sync_interval_s: float
@@ -94,6 +99,9 @@ def load(environ: Mapping[str, str]) -> Settings:
         ),
         body_budget_bytes=read.integer(
             environ, "AIVONX_BODY_BUDGET_BYTES", 512 * 1024 * 1024, minimum=1_024
+        ),
+        spool_budget_bytes=read.integer(
+            environ, "AIVONX_SPOOL_BUDGET_BYTES", 8 * 1024 * 1024 * 1024, minimum=1_024
         ),
         drain_timeout_s=read.number(environ, "AIVONX_DRAIN_TIMEOUT_S", 120.0),
         drain_delay_s=read.number(environ, "AIVONX_DRAIN_DELAY_S", 0.0),

@@ -1,12 +1,15 @@
-"""Whether there is room: the memory that request bodies may take together, and the retry budget."""
+"""Whether there is room: the memory and the disk that request bodies may take together, and the
+retry budget.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from data_plane.settings import RETRY_BUDGET, RETRY_BUDGET_MINIMUM
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
 
@@ -14,14 +17,44 @@ class NoRoomError(Exception):
     """The bodies held at this moment leave no room for this one."""
 
 
+class Spool(Protocol):
+    """Where a large body lies."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class BodyClaim:
     """The bytes that one request holds. A context manager, so that they always come back."""
 
-    __slots__ = ("_gate", "_size")
+    __slots__ = ("_gate", "_size", "_spool", "_spooled")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._size = 0
+        self._spool: Spool | None = None
+        self._spooled = 0
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where bodies lie that are too large to hold."""
+        return self._gate.spool_dir
+
+    def moves_to(self, spool: Spool) -> None:
+        """The body lies in a spool from here on, which is closed with the claim."""
+        self._spool = spool
+        self._gate.body_bytes -= self._size
+        self._size = 0
+
+    def spool_to(self, size: int) -> None:
+        """Claim up to `size` bytes in total on disk. Raises NoRoomError."""
+        further = size - self._spooled
+        if further <= 0:
+            return
+        if self._gate.spool_bytes + further > self._gate.spool_budget_bytes:
+            raise NoRoomError
+        self._gate.spool_bytes += further
+        self._spooled = size
 
     def grow_to(self, size: int) -> None:
         """Claim up to `size` bytes in total. Raises NoRoomError."""
@@ -36,7 +69,11 @@ class BodyClaim:
     def release(self) -> None:
         """Give them back; a second call does nothing."""
         self._gate.body_bytes -= self._size
-        self._size = 0
+        self._gate.spool_bytes -= self._spooled
+        self._size = self._spooled = 0
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +90,12 @@ class BodyClaim:
 class Gate:
     """What all requests of this process share."""
 
-    def __init__(self, body_budget_bytes: int) -> None:
+    def __init__(self, body_budget_bytes: int, spool_budget_bytes: int, spool_dir: Path) -> None:
         self.body_budget_bytes = body_budget_bytes
         self.body_bytes = 0
+        self.spool_budget_bytes = spool_budget_bytes
+        self.spool_bytes = 0
+        self.spool_dir = spool_dir
         self.in_flight = 0
         self.retrying = 0
         self.requests_total = 0

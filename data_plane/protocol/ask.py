@@ -8,6 +8,8 @@ one win, so `{"model":"allowed","MODEL":"forbidden"}` would run what was never c
   - keys that are equal when case is folded (the long s and the Kelvin sign included) are refused;
   - a known key in another spelling is written in its own;
   - what is sent on holds exactly one `model`, the one that was judged.
+
+Of a body that is too large to hold, the same is done with its outline.
 """
 
 from __future__ import annotations
@@ -18,12 +20,11 @@ from typing import Any, Final
 
 import msgspec
 
+from data_plane.protocol.large import LargeBody, Span
+from data_plane.protocol.outline import MAX_KEYS, Outline
 from data_plane.protocol.routes import Framing, Route
 from shared.codes import SENTENCES, ErrorCode
 from shared.model_names import InvalidModelNameError, Source, canonical_name, split_source
-
-MAX_KEYS: Final = 256
-"""At the top level. The largest dialect knows some thirty."""
 
 WHOLE_CHECK_BYTES: Final = 256 * 1024
 """Up to this size the values are decoded and thrown away, to refuse numbers that no node can hold.
@@ -70,7 +71,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     streaming: bool
     form: Form
-    body: bytes
+    body: bytes | LargeBody
     """What to send on."""
 
 
@@ -114,10 +115,12 @@ _KINDS: Final[dict[int, str]] = {
 """What a JSON value is, by its first byte."""
 
 
-def parse(route: Route, body: bytes, *, max_body_bytes: int) -> Ask:
+def parse(route: Route, body: bytes | Outline, *, max_body_bytes: int) -> Ask:
     """Read the body of a route that has a model in it; raises BadRequestError."""
     if len(body) > max_body_bytes:
         raise BadRequestError(413, ErrorCode.PAYLOAD_TOO_LARGE)
+    if isinstance(body, Outline):
+        return _parse_large(route, body)
     if not body or body.isspace():
         detail = "missing request body" if route.path.startswith("/api/") else "EOF"
         raise BadRequestError(400, ErrorCode.INVALID_REQUEST, detail)
@@ -126,6 +129,17 @@ def parse(route: Route, body: bytes, *, max_body_bytes: int) -> Ask:
     if members is None:
         members = _folded(_members(body))
     model = _model(route, members)
+    return _ask(route, members, model, body if is_canonical else _rebuilt(route, members, model))
+
+
+def _parse_large(route: Route, outline: Outline) -> Ask:
+    # Of a value that is cut off, nothing is asked but its kind and that it is long.
+    members = _folded([(each.key, msgspec.Raw(each.opening)) for each in outline.members])
+    model = _model(route, members)
+    return _ask(route, members, model, _rebuilt_large(route, members, model, outline))
+
+
+def _ask(route: Route, members: dict[str, msgspec.Raw], model: str, body: bytes | LargeBody) -> Ask:
     streaming = _streaming(route, members)
     canonical, source = _judged(model)
     return Ask(
@@ -135,7 +149,7 @@ def parse(route: Route, body: bytes, *, max_body_bytes: int) -> Ask:
         source=source,
         streaming=streaming,
         form=_form(route, members),
-        body=body if is_canonical else _rebuilt(route, members, model),
+        body=body,
     )
 
 
@@ -278,6 +292,30 @@ def _rebuilt(route: Route, members: dict[str, msgspec.Raw], model: str) -> bytes
         elif "model" not in document:
             document["model"] = model
     return _encode(document)
+
+
+def _rebuilt_large(
+    route: Route, members: dict[str, msgspec.Raw], model: str, outline: Outline
+) -> LargeBody:
+    """The same, with the long values where they lie."""
+    parts: list[bytes | Span] = []
+    written = bytearray(b"{")
+    has_model = False
+    for (key, raw), (_, opening, span) in zip(members.items(), outline.members, strict=True):
+        if key in route.model_keys:
+            if not has_model:
+                has_model = True
+                written += b'"model":%b,' % _encode(model)
+            continue
+        written += b"%b:" % _encode(key)
+        if span.size == len(opening):
+            written += memoryview(raw)
+        else:
+            parts += bytes(written), span
+            written.clear()
+        written += b","
+    written[-1:] = b"}"
+    return LargeBody(outline.store, (*parts, bytes(written)))
 
 
 def _scalar(

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from data_plane.admission.origins import Origins
     from data_plane.lifecycle import Lifecycle
     from data_plane.protocol.ask import Ask
+    from data_plane.protocol.outline import Outline
     from data_plane.proxy.attempts import Attempts
     from data_plane.proxy.caller import Caller
     from data_plane.proxy.management import Management
@@ -148,7 +149,8 @@ class Handler:
         with self._gate.claim() as claim:
             # 2. parse, the body: only now, so that nobody without a key makes us hold one
             limit = self._max_body_bytes
-            body = None if caller.expects else intake.body_at_hand(call, limit, claim)
+            held = None if caller.expects else intake.body_at_hand(call, limit, claim)
+            body: bytes | Outline | None = held
             if body is None:
                 body = await intake.read_body(call, limit, claim, expects=caller.expects)
             record.bytes_in = len(body)
@@ -222,7 +224,7 @@ class Handler:
         headers = {"Content-Type": content_type, "X-Request-Id": record.request_id}
         return Answer(200, headers, body, closes=self._lifecycle.is_draining)
 
-    def _parse_body(self, match: Match, body: bytes, record: Record) -> Ask:
+    def _parse_body(self, match: Match, body: bytes | Outline, record: Record) -> Ask:
         try:
             ask = asking.parse(match.route, body, max_body_bytes=self._max_body_bytes)
         except asking.BadRequestError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs
@@ -17,16 +18,26 @@ from aiohttp.web_exceptions import HTTPException
 from aiohttp.web_protocol import RequestPayloadError
 
 from data_plane.admission.gate import NoRoomError
+from data_plane.protocol.outline import Outline, OutlineError, Outliner
 from data_plane.proxy.answers import RefusedRequestError
-from data_plane.settings import BODY_DEADLINE_PER_BYTE_S, BODY_DEADLINE_S
+from data_plane.settings import BODY_DEADLINE_PER_BYTE_S, BODY_DEADLINE_S, HELD_BODY_BYTES
+from data_plane.upstream.stored import StoredFile
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiohttp.streams import StreamReader
+
     from data_plane.admission.gate import BodyClaim
     from data_plane.proxy.server import Call
 
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(/[^#]*|)", re.IGNORECASE)
+_NO_ROOM: Final = (
+    "too many large requests are being received at this moment; try again in a few seconds"
+)
+_SPOOL_PIECE_BYTES: Final = 256 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -76,10 +87,14 @@ def body_at_hand(call: Call, limit: int, claim: BodyClaim) -> bytes | None:
     return body
 
 
-async def read_body(call: Call, limit: int, claim: BodyClaim, *, expects: bool) -> bytes:
-    """Read the body, within its limits of size, memory and time."""
+async def read_body(call: Call, limit: int, claim: BodyClaim, *, expects: bool) -> bytes | Outline:
+    """Read the body, within its limits of size, memory, disk and time.
+
+    A large one is not held: its outline is given, and `claim` closes the file that it lies in.
+    """
     declared = _declared(call)
-    _claim(claim, declared, limit)
+    claim_room = _claim if declared <= HELD_BODY_BYTES else _claim_spool
+    claim_room(claim, declared, limit)
     if expects and call.connection.transport is not None:
         call.connection.transport.write(_CONTINUE)
     try:
@@ -91,15 +106,65 @@ async def read_body(call: Call, limit: int, claim: BodyClaim, *, expects: bool) 
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True) from error
 
 
-async def _read_parts(call: Call, limit: int, claim: BodyClaim) -> bytes:
+async def _read_parts(call: Call, limit: int, claim: BodyClaim) -> bytes | Outline:
     parts: list[bytes] = []
     size = 0
+    is_large = _declared(call) > HELD_BODY_BYTES
     content = call.content
-    while chunk := await content.readany():
+    while not is_large and (chunk := await content.readany()):
         size += len(chunk)
-        _claim(claim, size, limit)
+        is_large = size > HELD_BODY_BYTES
+        _claim(claim, min(size, HELD_BODY_BYTES), limit)
         parts.append(chunk)
+    if is_large:
+        return await _spool(call, parts, limit, claim)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _spool(call: Call, parts: list[bytes], limit: int, claim: BodyClaim) -> Outline:
+    """Read on, from memory to disk."""
+    outliner, size = Outliner(), 0
+    with _spool_faults():
+        store = StoredFile.nameless(claim.spool_dir)
+    claim.moves_to(store)
+    while chunk := parts.pop(0) if parts else await _some(call.content):
+        size += len(chunk)
+        _claim_spool(claim, size, limit)
+        with _spool_faults():
+            outliner.feed(chunk)
+            await store.append(chunk)
+    with _spool_faults():
+        return Outline(outliner.end(), store, size)
+
+
+@contextmanager
+def _spool_faults() -> Iterator[None]:
+    try:
+        yield
+    except OutlineError as error:
+        raise RefusedRequestError(error.code, closes=True) from error
+    except OSError as error:
+        raise RefusedRequestError(
+            ErrorCode.OVERLOADED, _NO_ROOM, closes=True, detail=f"spool: {error.strerror}"
+        ) from error
+
+
+async def _some(content: StreamReader) -> bytes:
+    """What comes next, collected so that it is worth a write."""
+    parts, size = [], 0
+    while size < _SPOOL_PIECE_BYTES and (chunk := await content.readany()):
+        parts.append(chunk)
+        size += len(chunk)
+    return b"".join(parts)
+
+
+def _claim_spool(claim: BodyClaim, size: int, limit: int) -> None:
+    if size > limit:
+        raise RefusedRequestError(ErrorCode.PAYLOAD_TOO_LARGE, closes=True)
+    try:
+        claim.spool_to(size)
+    except NoRoomError as error:
+        raise RefusedRequestError(ErrorCode.OVERLOADED, _NO_ROOM, closes=True) from error
 
 
 def _claim(claim: BodyClaim, size: int, limit: int) -> None:
@@ -108,7 +173,7 @@ def _claim(claim: BodyClaim, size: int, limit: int) -> None:
     try:
         claim.grow_to(size)
     except NoRoomError as error:
-        raise RefusedRequestError(ErrorCode.OVERLOADED, closes=True) from error
+        raise RefusedRequestError(ErrorCode.OVERLOADED, _NO_ROOM, closes=True) from error
 
 
 def _declared(call: Call) -> int:

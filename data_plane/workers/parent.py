@@ -121,6 +121,9 @@ class Parent:
             body_budget_bytes=max(
                 settings.body_budget_bytes // settings.workers, settings.max_body_bytes
             ),
+            spool_budget_bytes=max(
+                settings.spool_budget_bytes // settings.workers, settings.max_body_bytes
+            ),
         )
         return lambda: serve(share, place)
 

@@ -1,6 +1,7 @@
 """A data plane in this process, on real sockets, with its snapshot handed to it directly."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ QUICK = ProxyConfig(
     client_stall_timeout_s=0.5,
 )
 """Production knobs, shortened."""
+
+WRITTEN_AT_ONCE_BYTES = 1_000_000
+"""What aiohttp's client writes without a warning."""
 
 
 class MemorySink:
@@ -130,7 +134,9 @@ class Plane:
         return await self.post("/api/chat", chat_body(**fields))
 
     async def post(self, path: str, body: Any, **headers: str) -> Answered:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        data: Any = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if len(data) > WRITTEN_AT_ONCE_BYTES:
+            data = io.BytesIO(data)
         async with self.session.post(self.url(path), data=data, headers=headers) as answer:
             return Answered(answer.status, answer.headers, await answer.read())
 
@@ -151,7 +157,7 @@ class Plane:
     async def idle(self) -> None:
         """Wait until nothing is in flight; fails if something is left behind."""
         await eventually(lambda: not self.app.gate.in_flight and not len(self.app.leases))
-        assert self.app.gate.body_bytes == 0
+        assert self.app.gate.body_bytes == self.app.gate.spool_bytes == 0
         assert self.app.gate.retrying == 0
 
 
@@ -220,6 +226,7 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._has_left = False
         self.received = b""
         self.was_reset = False
 
@@ -266,6 +273,9 @@ class Wire:
         self._writer.transport.pause_reading()
 
     def leave(self, *, abruptly: bool = False) -> None:
+        if self._has_left:
+            return  # asyncio cannot abort what it has closed
+        self._has_left = True
         if abruptly:
             self._writer.transport.abort()
         else:

@@ -1,6 +1,7 @@
 """The real process: what an aiohttp test server or an event loop of the test's own would hide."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -130,6 +131,30 @@ async def test_from_disk_it_serves_within_a_second_or_two(start, session) -> Non
             text = await answer.text()
         assert 'aivonx_requests_total{outcome="ok",route="/api/chat",status="200"} 1.0' in text
         assert 'aivonx_active_requests{node="node-1"} 0.0' in text
+
+
+def peak_bytes(process: Process) -> int:
+    """The most memory that it has had at one time."""
+    text = Path(f"/proc/{process.process.pid}/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+async def test_large_bodies_at_once_take_no_memory_worth_mentioning(start, session) -> None:
+    """20 of 15 MB: in memory they would be 300 MB, and as many again on their way out."""
+    data = json.dumps(chat_body(stream=False, padding="x" * 15_000_000)).encode()
+
+    async def send() -> int:
+        body = io.BytesIO(data)
+        async with session.post(process.url("/api/chat"), data=body) as answer:
+            await answer.read()
+            return answer.status
+
+    async with FakeOllama(num_parallel=20) as node:
+        process = await start(await snapshot_of([node]))
+        assert await send() == 200
+        before = peak_bytes(process)
+        assert await asyncio.gather(*(send() for _ in range(20))) == [200] * 20
+        assert peak_bytes(process) - before < 60 * 1024 * 1024
 
 
 async def test_without_a_snapshot_it_is_alive_and_not_ready(start, session) -> None:

@@ -5,8 +5,8 @@ import pytest
 from data_plane.admission.gate import Gate, NoRoomError
 
 
-def test_bodies_share_one_budget_and_give_it_back() -> None:
-    gate = Gate(100)
+def test_bodies_share_one_budget_and_give_it_back(tmp_path) -> None:
+    gate = Gate(100, 100, tmp_path)
     with gate.claim() as claim:
         claim.grow_to(60)
         claim.grow_to(40)
@@ -17,8 +17,8 @@ def test_bodies_share_one_budget_and_give_it_back() -> None:
     assert gate.body_bytes == 0
 
 
-def test_giving_back_twice_counts_once() -> None:
-    gate = Gate(100)
+def test_giving_back_twice_counts_once(tmp_path) -> None:
+    gate = Gate(100, 100, tmp_path)
     claim = gate.claim()
     claim.grow_to(10)
     claim.release()
@@ -26,8 +26,8 @@ def test_giving_back_twice_counts_once() -> None:
     assert gate.body_bytes == 0
 
 
-def test_a_fifth_of_the_requests_may_be_retrying_and_three_always() -> None:
-    gate = Gate(0)
+def test_a_fifth_of_the_requests_may_be_retrying_and_three_always(tmp_path) -> None:
+    gate = Gate(0, 0, tmp_path)
     gate.retrying = 2
     assert gate.may_retry()
     gate.retrying = 3
@@ -36,3 +36,22 @@ def test_a_fifth_of_the_requests_may_be_retrying_and_three_always() -> None:
     assert gate.may_retry()
     gate.retrying = 20
     assert not gate.may_retry()
+
+
+def test_a_body_that_goes_to_disk_leaves_memory_and_comes_back_whole(tmp_path) -> None:
+    class Spool:
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    gate, spool = Gate(100, 1_000, tmp_path), Spool()
+    with gate.claim() as claim:
+        claim.grow_to(60)
+        claim.moves_to(spool)
+        claim.spool_to(900)
+        claim.spool_to(800)
+        assert (gate.body_bytes, gate.spool_bytes) == (0, 900)
+        with pytest.raises(NoRoomError):
+            claim.spool_to(1_001)
+    assert (gate.body_bytes, gate.spool_bytes, spool.closed) == (0, 0, 1)
