@@ -78,7 +78,9 @@ class Call:
 
         self.version = message.version
         self.is_1_1 = message.version == HttpVersion11
-        self.closes = bool(message.should_close)
+        # Behind an upgrade the parser finds no request; behind chunks, a trailer of this request
+        # among the headers of the next one, which may be another person's (a gateway in front).
+        self.closes = bool(message.should_close or message.upgrade or message.chunked)
         """Whether the connection ends with the answer."""
 
     @property

@@ -1,5 +1,6 @@
 """The server under the path."""
 
+import asyncio
 import hashlib
 import inspect
 
@@ -48,6 +49,18 @@ async def test_a_body_that_stalls_is_given_up(plane, dial, monkeypatch) -> None:
         wire.send(b"POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
         await wire.until(b"request_timeout")
         assert wire.status == 408
+
+
+async def test_the_parser_still_takes_a_trailer_for_a_header_of_the_next_request() -> None:
+    """Why chunks end a connection (`Call.closes`). When this fails, that is no longer needed."""
+    loop = asyncio.get_running_loop()
+    parser = aiohttp.http_parser.HttpRequestParser(
+        BaseProtocol(loop), loop, 2**16, auto_decompress=False
+    )
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    parser.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + chunks)
+    (((message, _),), _, _) = parser.feed_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert message.raw_headers == ((b"X-Trailer", b"1"), (b"Host", b"a"))
 
 
 RELIED_ON = {
