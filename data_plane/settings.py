@@ -21,6 +21,9 @@ MAX_HEADER_BYTES: Final = 8_190
 
 MAX_HEADERS: Final = 128
 
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""All header lines of a request together (431)."""
+
 KEEPALIVE_TIMEOUT_S: Final = 20.0
 """An idle or half-sent request holds its connection this long. SDKs reconnect without a thought."""
 

@@ -24,6 +24,8 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_IMPLEMENTED = "not_implemented"
     BAD_FRAMING = "bad_framing"
+    UNSUPPORTED_TRANSFER_CODING = "unsupported_transfer_coding"
+    UNSUPPORTED_HTTP_VERSION = "unsupported_http_version"
     URI_TOO_LONG = "uri_too_long"
     HEADERS_TOO_LARGE = "headers_too_large"
     PAYLOAD_TOO_LARGE = "payload_too_large"
@@ -66,6 +68,10 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
         "this proxy does not manage models yet; send the request to the node itself"
     ),
     ErrorCode.BAD_FRAMING: "the request is not well-formed HTTP/1.1",
+    ErrorCode.UNSUPPORTED_TRANSFER_CODING: (
+        "the only transfer coding understood is chunked; send the body as it is"
+    ),
+    ErrorCode.UNSUPPORTED_HTTP_VERSION: "this proxy speaks HTTP/1.1; send the request as HTTP/1.1",
     ErrorCode.URI_TOO_LONG: "the request target is too long",
     ErrorCode.HEADERS_TOO_LARGE: "the request headers are too large",
     ErrorCode.PAYLOAD_TOO_LARGE: (

@@ -276,6 +276,9 @@ def _with_options(routes: tuple[Route, ...]) -> dict[str, dict[str, Match]]:
     return table
 
 
+METHODS: Final = "DELETE, GET, HEAD, OPTIONS, POST"
+"""All that some route takes; said where there is no route to ask."""
+
 _EXACT: Final = _with_options(ROUTES)
 _PREFIXES: Final = _with_options(OPEN_ENDED)
 

@@ -23,6 +23,8 @@ STATUSES: Final[dict[ErrorCode, int]] = {
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.NOT_IMPLEMENTED: 501,
     ErrorCode.BAD_FRAMING: 400,
+    ErrorCode.UNSUPPORTED_TRANSFER_CODING: 501,
+    ErrorCode.UNSUPPORTED_HTTP_VERSION: 505,
     ErrorCode.URI_TOO_LONG: 414,
     ErrorCode.HEADERS_TOO_LARGE: 431,
     ErrorCode.PAYLOAD_TOO_LARGE: 413,

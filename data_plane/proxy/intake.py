@@ -19,8 +19,14 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from data_plane.admission.gate import NoRoomError
 from data_plane.protocol.outline import Outline, OutlineError, Outliner
+from data_plane.protocol.routes import METHODS
 from data_plane.proxy.answers import RefusedRequestError
-from data_plane.settings import BODY_DEADLINE_PER_BYTE_S, BODY_DEADLINE_S, HELD_BODY_BYTES
+from data_plane.settings import (
+    BODY_DEADLINE_PER_BYTE_S,
+    BODY_DEADLINE_S,
+    HELD_BODY_BYTES,
+    MAX_HEAD_BYTES,
+)
 from data_plane.upstream.stored import StoredFile
 from shared.codes import ErrorCode
 
@@ -44,6 +50,10 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 def path(call: Call) -> str:
     """The path as it came, nothing decoded."""
     raw = call.target
+    if call.method == hdrs.METH_CONNECT:
+        raise RefusedRequestError(
+            ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": METHODS}, closes=True
+        )
     if raw.startswith("/"):
         if "?" not in raw and "#" not in raw:
             return raw
@@ -58,7 +68,9 @@ def check_framing(call: Call) -> None:
     """Refuse versions, codings and hosts that the parser let through."""
     headers = call.headers
     if call.version not in {HttpVersion10, HttpVersion11}:
-        raise RefusedRequestError(ErrorCode.BAD_FRAMING, status=505, closes=True)
+        raise RefusedRequestError(ErrorCode.UNSUPPORTED_HTTP_VERSION, closes=True)
+    if sum(len(name) + len(value) for name, value in call.raw_headers) > MAX_HEAD_BYTES:
+        raise RefusedRequestError(ErrorCode.HEADERS_TOO_LARGE, closes=True)
     host = headers.get(hdrs.HOST)
     if host is not None and not _HOST.fullmatch(host):
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True)
@@ -67,8 +79,9 @@ def check_framing(call: Call) -> None:
         coding.strip().lower() != "chunked" or call.version == HttpVersion10
     ):
         is_known_form = coding.lower().endswith("chunked") and not coding.startswith(",")
-        status = 501 if is_known_form and call.version == HttpVersion11 else 400
-        raise RefusedRequestError(ErrorCode.BAD_FRAMING, status=status, closes=True)
+        is_unsupported = is_known_form and call.version == HttpVersion11
+        code = ErrorCode.UNSUPPORTED_TRANSFER_CODING if is_unsupported else ErrorCode.BAD_FRAMING
+        raise RefusedRequestError(code, closes=True)
     encoding = headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
         raise RefusedRequestError(ErrorCode.UNSUPPORTED_CONTENT_ENCODING, closes=True)
