@@ -250,6 +250,15 @@ class Wire:
                 self.received += chunk
         return self.received
 
+    async def more(self) -> bool:
+        """Read what has come; False at the end of the connection."""
+        try:
+            chunk = await self._reader.read(65_536)
+        except ConnectionResetError:
+            self.was_reset, chunk = True, b""
+        self.received += chunk
+        return bool(chunk)
+
     async def to_the_end(self, within_s: float = 5.0) -> bytes:
         """Read until the connection ends, cleanly or not."""
         try:
