@@ -111,7 +111,7 @@ class Forwarder:
                 target.address, lambda: NodeConnection(pool.rests), timeout_s
             )
         except OSError as error:
-            raise NodeFailedError(_connect_fault(error), type(error).__name__) from error
+            raise NodeFailedError(_connect_fault(error), _words_of(error)) from error
         pool.open.add(connection)
         return connection
 
@@ -162,3 +162,10 @@ def _connect_fault(error: OSError) -> Fault:
         case TimeoutError():
             return Fault.CONNECT_TIMEOUT
     return Fault.UNREACHABLE
+
+
+def _words_of(error: OSError) -> str:
+    """What an operator needs to know of it: what is wrong with a certificate, for instance."""
+    if isinstance(error, ssl.SSLError):
+        return getattr(error, "verify_message", "") or error.reason or "TLS"
+    return type(error).__name__

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import sys
+from pathlib import Path
 
 import pytest
+from fakes.authority import Authority
 from fakes.ollama import FakeOllama
 
 from control_plane.nodes.client import NodeClient, Observation, Target
 from shared.addresses import AddressPolicy
 from shared.events import ProbeOutcome
 
+ROOT = Path(__file__).parents[3]
 POLICY = AddressPolicy.parse(("127.0.0.0/8", "::1/128"), frozenset())
 
 
@@ -127,6 +132,47 @@ async def test_plain_http_behind_https_is_a_tls_fault() -> None:
     async with FakeOllama() as node:
         url = node.url.replace("http://", "https://")
         assert await outcome("health", url) is ProbeOutcome.TLS_FAILED
+
+
+ASK_IN_A_PROCESS = """
+import asyncio, sys
+from control_plane.nodes.client import NodeClient, Target
+from shared.addresses import AddressPolicy
+
+async def main():
+    policy = AddressPolicy.parse(("127.0.0.0/8", "::1/128"), frozenset())
+    async with NodeClient(policy, health_path="/api/health", timeout_s=2.0) as client:
+        seen = await client.health(Target(None, sys.argv[1]))
+        print(seen.probe.outcome)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "is_trusted", "wanted"),
+    [
+        (("localhost",), 1, True, "ok"),
+        (("localhost",), 1, False, "tls_failed"),
+        (("localhost",), -1, True, "tls_failed"),
+        (("elsewhere.example",), 1, True, "tls_failed"),
+    ],
+)
+async def test_certificates_are_verified_against_the_authorities_of_the_environment(
+    tmp_path: Path, names: tuple[str, ...], days: int, is_trusted: bool, wanted: str
+) -> None:
+    authority = Authority(tmp_path)
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    if is_trusted:
+        environment["SSL_CERT_FILE"] = str(authority.file)
+    async with FakeOllama(tls=authority.server(*names, days=days)) as node:
+        asking = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ASK_IN_A_PROCESS, f"https://localhost:{node.port}"),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await asking.communicate()
+    assert said.decode().strip() == wanted
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
