@@ -103,6 +103,7 @@ _top_level: Final = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_keep
 _anything: Final = msgspec.json.Decoder()
 _encode: Final = msgspec.json.Encoder().encode
 
+_TRUE: Final = ord("t")
 _KINDS: Final[dict[int, str]] = {
     **dict.fromkeys(b"-0123456789", "number"),
     ord('"'): "string",
@@ -323,17 +324,22 @@ def _scalar(
 ) -> Any:
     """The value of a member of a certain kind; None when it is absent or null, as Go has it."""
     raw = members.get(key)
-    kind = "null" if raw is None else _kind(raw)
-    if raw is None or kind == "null":
+    if raw is None:
+        return None
+    view = memoryview(raw)
+    kind = _KINDS[view[0]]
+    if kind == "null":
         return None
     if kind != wanted:
         # The sentence of Go's decoder.
         field = f"{route.request_type}.{key}"
         detail = f"json: cannot unmarshal {kind} into Go struct field {field} of type {wanted}"
         raise BadRequestError(400, code, detail)
-    if len(memoryview(raw)) > MAX_SCALAR_BYTES:
+    if kind == "bool":
+        return view[0] == _TRUE
+    if len(view) > MAX_SCALAR_BYTES:
         raise BadRequestError(400, code)
-    return _anything.decode(raw)
+    return _anything.decode(view)
 
 
 def _kind(raw: msgspec.Raw) -> str:

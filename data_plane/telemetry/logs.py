@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -39,8 +38,7 @@ _LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct, eq=False, gc=False):
     """What is known of one request. Made before anything can fail; ends as one access line."""
 
     request_id: str
@@ -68,6 +66,37 @@ class Record:
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     detail: str = ""
+
+
+class _AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """What an access line says, in this order; what has a default is left out where it is that."""
+
+    timestamp: str
+    level: str
+    event: str
+    request_id: str
+    outcome: str | None
+    status: int
+    route: str
+    method: str
+    client: str
+    took_s: float
+    bytes_in: int
+    bytes_out: int
+    worker: int = 0
+    model: str = ""
+    stream: bool | None = None
+    node: str = ""
+    node_id: str = ""
+    reason: str = ""
+    attempts: int = 0
+    ttft_s: float | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    key_id: str = ""
+    code: str | None = None
+    detail: str = ""
+    path: str = ""
 
 
 class Sink(Protocol):
@@ -219,44 +248,39 @@ class Log:
         """The one line that every request gets."""
         if self._threshold > logging.INFO:
             return
-        took = now - record.started_at
-        line: dict[str, Any] = {
-            "timestamp": _now(),
-            "level": "info",
-            "event": "request",
-            **self._worker,
-            "request_id": record.request_id,
-            "outcome": record.outcome,
-            "status": record.status,
-            "route": record.route,
-            "method": record.method,
-            "client": record.client,
-            "took_s": round(took, 6),
-            "bytes_in": record.bytes_in,
-            "bytes_out": record.bytes_out,
-        }
-        if record.model:
-            line["model"] = record.model
-            line["stream"] = record.is_stream
-        if record.node:
-            line["node"] = record.node
-            line["node_id"] = record.node_id
-            line["reason"] = record.reason
-            line["attempts"] = record.attempts
-        if record.first_byte_at:
-            line["ttft_s"] = round(record.first_byte_at - record.started_at, 6)
-        if record.answer_tokens is not None or record.prompt_tokens is not None:
-            line["prompt_tokens"] = record.prompt_tokens
-            line["answer_tokens"] = record.answer_tokens
-        if record.key_id:
-            line["key_id"] = record.key_id
-        if record.code is not None:
-            line["code"] = record.code
-        if record.detail:
-            line["detail"] = record.detail
-        if not record.route:
-            line["path"] = record.path
-        self.sink.write(self._format(line))
+        is_known, is_sent = bool(record.model), bool(record.node)
+        line = _AccessLine(
+            _now(),
+            "info",
+            "request",
+            record.request_id,
+            record.outcome,
+            record.status,
+            record.route,
+            record.method,
+            record.client,
+            round(now - record.started_at, 6),
+            record.bytes_in,
+            record.bytes_out,
+            self._worker.get("worker", 0),
+            record.model,
+            record.is_stream if is_known else None,
+            record.node,
+            record.node_id if is_sent else "",
+            record.reason if is_sent else "",
+            record.attempts if is_sent else 0,
+            round(record.first_byte_at - record.started_at, 6) if record.first_byte_at else None,
+            record.prompt_tokens,
+            record.answer_tokens,
+            record.key_id,
+            record.code,
+            record.detail,
+            record.path if not record.route else "",
+        )
+        if self._format is _json_line:
+            self.sink.write(_encode(line) + b"\n")
+        else:
+            self.sink.write(self._format(msgspec.to_builtins(line)))
 
 
 class _Bridge(logging.Handler):

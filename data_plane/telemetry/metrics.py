@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -76,7 +76,10 @@ class Metrics:
             "aivonx_loop_lag_seconds", "Delay of the event loop's timers.", registry=self.registry
         )
         self._children: dict[tuple[object, ...], Counter] = {}
-        self._unsettled: dict[tuple[Any, ...], float] = {}
+        self._ended: dict[tuple[str, str, int, str], list[int]] = {}
+        """Requests, prompt and answer tokens by route, outcome, status and model."""
+
+        self._attempted: dict[tuple[str, str], int] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"aivonx_{name}", text, labels, registry=self.registry)
@@ -91,38 +94,45 @@ class Metrics:
             child = self._children[key] = family.labels(*labels)
         return child
 
-    def _count(self, *key: object, amount: float = 1) -> None:
-        """Count without the library's lock: `key` is a family and its label values."""
-        try:
-            self._unsettled[key] += amount
-        except KeyError:
-            if len(self._unsettled) >= MAX_CHILDREN:
-                self._settle()
-            self._unsettled[key] = amount
-
     def _settle(self) -> Iterable[Sample]:
-        """Hand over to the library what was counted since somebody last looked."""
-        unsettled, self._unsettled = self._unsettled, {}
-        for (family, *labels), amount in unsettled.items():
-            self._child(family, *labels).inc(amount)
+        """Hand over to the library what was counted, without its lock, since somebody looked."""
+        ended, self._ended = self._ended, {}
+        for (route, outcome, status, model), (count, prompt, answer) in ended.items():
+            self._child(self._requests, route, outcome, status).inc(count)
+            if prompt:
+                self._child(self._tokens, model, "prompt").inc(prompt)
+            if answer:
+                self._child(self._tokens, model, "answer").inc(answer)
+        attempted, self._attempted = self._attempted, {}
+        for (node, result), count in attempted.items():
+            self._child(self._attempts, node, result).inc(count)
         return ()
 
     def request(self, record: Record, now: float) -> None:
         """Count a request that has ended."""
         route = record.route or OTHER
-        self._count(self._requests, route, record.outcome or OTHER, record.status)
+        key = (route, record.outcome or OTHER, record.status, record.model)
+        tally = self._ended.get(key)
+        if tally is None:
+            if len(self._ended) >= MAX_CHILDREN:
+                self._settle()
+            tally = self._ended[key] = [0, 0, 0]
+        tally[0] += 1
         if record.node:
             self._duration.observe(route, now - record.started_at)
             if record.first_byte_at:
                 self._ttft.observe(route, record.first_byte_at - record.started_at)
         if record.prompt_tokens:
-            self._count(self._tokens, record.model, "prompt", amount=record.prompt_tokens)
+            tally[1] += record.prompt_tokens
         if record.answer_tokens:
-            self._count(self._tokens, record.model, "answer", amount=record.answer_tokens)
+            tally[2] += record.answer_tokens
 
     def attempt(self, node: str, result: str) -> None:
         """Count one attempt at a node."""
-        self._count(self._attempts, node, result)
+        key = (node, result)
+        self._attempted[key] = self._attempted.get(key, 0) + 1
+        if len(self._attempted) > MAX_CHILDREN:
+            self._settle()
 
     def probe(self, outcome: str) -> None:
         """Count one probe."""
