@@ -73,47 +73,34 @@ class Dialer:
                 try:
                     if timeout_s and others:
                         async with asyncio.timeout(left_s / (others + 1)):
-                            sock = await self._open(endpoint, address.port)
-                    else:
-                        sock = await self._open(endpoint, address.port)
-                    break
+                            return await self._open(endpoint, address, make)
+                    return await self._open(endpoint, address, make)
                 except OSError as error:  # TimeoutError is one
                     failure = error
-            else:
-                raise failure
-            is_tls = address.scheme == "https"
-            try:
-                _, protocol = await loop.create_connection(
-                    make,
-                    sock=sock,
-                    ssl=_tls() if is_tls else None,
-                    server_hostname=address.host if is_tls else None,
-                )
-            except BaseException:
-                sock.close()
-                raise
-            return protocol
+            raise failure
 
-    async def _open(self, endpoint: Endpoint, port: int) -> socket.socket:
-        """A connected socket; a forbidden address is refused before a packet is sent."""
+    async def _open(self, endpoint: Endpoint, address: NodeAddress, make: Callable[[], _P]) -> _P:
+        """A connection to one address; a forbidden one is refused before a packet is sent."""
         family, host = endpoint
-        if (host, port) not in self._allowed:
+        if (host, address.port) not in self._allowed:
             try:
-                self._policy.check(ipaddress.ip_address(host), port)
+                self._policy.check(ipaddress.ip_address(host), address.port)
             except InvalidAddressError as error:
                 raise AddressRefusedError(str(error)) from error
             if len(self._allowed) >= MAX_REMEMBERED:
                 self._allowed.clear()
-            self._allowed.add((host, port))
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
-            _watch_for_dead_peers(sock)
-            await asyncio.get_running_loop().sock_connect(sock, (host, port))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+            self._allowed.add((host, address.port))
+        is_tls = address.scheme == "https"
+        transport, protocol = await asyncio.get_running_loop().create_connection(
+            make,
+            host,
+            address.port,
+            family=family,
+            ssl=_tls() if is_tls else None,
+            server_hostname=address.host if is_tls else None,
+        )
+        _watch_for_dead_peers(transport.get_extra_info("socket"))
+        return protocol
 
     async def _endpoints(self, host: str) -> tuple[Endpoint, ...]:
         """The addresses of a host: what it says itself, else the resolver's word, remembered."""
@@ -162,7 +149,6 @@ def _literal(host: str) -> Endpoint | None:
 
 
 def _watch_for_dead_peers(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
