@@ -178,7 +178,7 @@ class App:
         spawn("listen", self.subscriber.listen())
         spawn("follow", self.subscriber.follow())
         spawn("report", self.reporter.run())
-        server = Server(self.handler.handle, self.handler.refuse_unparsed)
+        server = Server(self.handler)
         site = await self._listen(
             server, bound(self.settings.proxy_bind, shares_port=self.place is not None)
         )

@@ -25,11 +25,11 @@ MAX_TRAILER_BYTES: Final = 8_190
 FINAL_CHUNK: Final = b"0\r\n\r\n"
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_CRLF: Final = b"\r\n"
-_SIZE_AND_CRLF: Final = 10
+CRLF: Final = b"\r\n"
+SIZE_AND_CRLF: Final = 10
 """Where the first line of an ordinary chunk ends at the latest."""
 
-_SIZES: Final = {b"%x" % size: size for size in range(1, 8_192)}
+CHUNK_SIZES: Final = {b"%x" % size: size for size in range(1, 8_192)}
 """The sizes of records, as Go writes them: a look-up is quicker than reading the number."""
 
 
@@ -48,6 +48,9 @@ class Body(Protocol):
     is_whole: bool
     """The last piece was exactly one chunk."""
 
+    is_aligned: bool
+    """The next byte is the first one of a chunk."""
+
     def feed(self, data: bytes) -> bytes:
         """The content of the next piece."""
 
@@ -58,13 +61,13 @@ class Body(Protocol):
 class SizedBody:
     """As long as was announced."""
 
-    __slots__ = ("_left", "done", "error", "has_extra", "is_whole")
+    __slots__ = ("_left", "done", "error", "has_extra", "is_aligned", "is_whole")
 
     def __init__(self, length: int) -> None:
         self.done = length == 0
         self.error = ""
         self.has_extra = False
-        self.is_whole = False
+        self.is_whole = self.is_aligned = False
         self._left = length
 
     def feed(self, data: bytes) -> bytes:
@@ -88,13 +91,13 @@ class SizedBody:
 class OpenBody:
     """Until the connection ends."""
 
-    __slots__ = ("done", "error", "has_extra", "is_whole")
+    __slots__ = ("done", "error", "has_extra", "is_aligned", "is_whole")
 
     def __init__(self) -> None:
         self.done = False
         self.error = ""
         self.has_extra = False
-        self.is_whole = False
+        self.is_whole = self.is_aligned = False
 
     def feed(self, data: bytes) -> bytes:
         """The content of the next piece."""
@@ -114,7 +117,7 @@ class _At(Enum):
 
 _LINE_LIMITS: Final = {
     _At.SIZE: MAX_SIZE_LINE_BYTES,
-    _At.DATA_END: len(_CRLF),
+    _At.DATA_END: len(CRLF),
     _At.TRAILER: MAX_TRAILER_BYTES,
 }
 
@@ -124,13 +127,13 @@ class ChunkedBody:
 
     __slots__ = (
         "_at",
-        "_is_aligned",
         "_left",
         "_line",
         "_trailer_left",
         "done",
         "error",
         "has_extra",
+        "is_aligned",
         "is_whole",
     )
 
@@ -140,8 +143,7 @@ class ChunkedBody:
         self.has_extra = False
         self.is_whole = False
         self._at = _At.SIZE
-        self._is_aligned = True
-        """The next byte is the first one of a chunk."""
+        self.is_aligned = True
 
         self._left = 0
         self._line = b""
@@ -149,10 +151,10 @@ class ChunkedBody:
 
     def feed(self, data: bytes) -> bytes:
         """The content of the next piece."""
-        if self._is_aligned:
-            end = data.find(_CRLF, 1, _SIZE_AND_CRLF)
-            size = _SIZES.get(data[:end])
-            if size is not None and len(data) == end + size + 4 and data.endswith(_CRLF):
+        if self.is_aligned:
+            end = data.find(CRLF, 1, SIZE_AND_CRLF)
+            size = CHUNK_SIZES.get(data[:end])
+            if size is not None and len(data) == end + size + 4 and data.endswith(CRLF):
                 self.is_whole = True
                 return data[end + 2 : -2]
         self.is_whole = False
@@ -172,7 +174,7 @@ class ChunkedBody:
             else:
                 start = self._feed_line(data, start)
         self.has_extra = start < end
-        self._is_aligned = self._at is _At.SIZE and not self._line
+        self.is_aligned = self._at is _At.SIZE and not self._line
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _feed_line(self, data: bytes, start: int) -> int:
@@ -196,9 +198,9 @@ class ChunkedBody:
                 return
             self._left = int(found[1], 16)
             self._at = _At.DATA if self._left else _At.TRAILER
-        elif not line.endswith(_CRLF):
+        elif not line.endswith(CRLF):
             self.error = "a bare line feed"
-        elif line == _CRLF:
+        elif line == CRLF:
             self.done = self._at is _At.TRAILER
             self._at = _At.SIZE
         else:

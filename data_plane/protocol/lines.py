@@ -21,10 +21,13 @@ Beyond, the line is no longer kept but searched for `giant_end` as it passes."""
 class LineScanner:
     """Watches one stream."""
 
-    __slots__ = ("_giant", "_last", "_max_line_bytes", "_rest", "done", "error", "usage")
+    __slots__ = ("_max_line_bytes", "done", "error", "is_giant", "last", "rest", "usage")
 
     needles: ClassVar[tuple[bytes, ...]] = ()
     """A line without any of these is of no interest."""
+
+    record_end: ClassVar[bytes] = b"\n"
+    """How the record in a chunk ends."""
 
     giant_end: ClassVar[bytes] = b""
     """What makes a line that is too long to keep pass for the last one; empty: nothing."""
@@ -38,14 +41,19 @@ class LineScanner:
         """Text of an error record within the stream."""
 
         self._max_line_bytes = max_line_bytes
-        self._rest = bytearray()
-        self._giant = False
-        self._last = b""
+        self.rest = bytearray()
+        """The beginning of a line that is not whole yet."""
+
+        self.is_giant = False
+        """Within a line that is too long to keep."""
+
+        self.last = b""
+        """What was fed last, or how it ended."""
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes, cut wherever the network cut them."""
-        self._last = chunk
-        if self._rest or self._giant or not chunk.endswith(b"\n"):
+        self.last = chunk
+        if self.rest or self.is_giant or not chunk.endswith(b"\n"):
             self._feed_parts(chunk)
             return
         for needle in self.needles:
@@ -55,15 +63,15 @@ class LineScanner:
 
     def end(self) -> None:
         """The stream is over: what is left without a line end counts as a line."""
-        if self._rest:
-            line = bytes(self._rest)
-            self._rest.clear()
+        if self.rest:
+            line = bytes(self.rest)
+            self.rest.clear()
             self._read_lines(line)
 
     @property
     def separator(self) -> bytes:
         """What to send before a record of our own, so that it does not grow onto a broken line."""
-        return b"\n" if self._rest or self._giant else b""
+        return b"\n" if self.rest or self.is_giant else b""
 
     def read_line(self, line: bytes) -> None:
         """Learn from one line that holds a needle."""
@@ -74,38 +82,38 @@ class LineScanner:
         if end:
             self._read_lines(self._closed(chunk, end))
             chunk = chunk[end:]
-        if self._giant:
+        if self.is_giant:
             self._pass_giant(chunk)
         else:
-            self._rest += chunk
-            if len(self._rest) > self._max_line_bytes:
-                self._giant = True
-                kept, self._rest = bytes(self._rest), bytearray()
+            self.rest += chunk
+            if len(self.rest) > self._max_line_bytes:
+                self.is_giant = True
+                kept, self.rest = bytes(self.rest), bytearray()
                 self._pass_giant(kept)
 
     def _closed(self, chunk: bytes, end: int) -> bytes:
         """The whole lines of a chunk, the kept beginning of the first one put before it."""
-        if self._giant:
+        if self.is_giant:
             first = chunk.index(b"\n") + 1
             self._pass_giant(chunk[:first])
-            self._giant = False
-            self._rest.clear()
+            self.is_giant = False
+            self.rest.clear()
             return chunk[first:end]
-        if not self._rest:
+        if not self.rest:
             return chunk[:end]
-        self._rest += chunk[:end] if end < len(chunk) else chunk
-        lines = bytes(self._rest)
-        self._rest.clear()
+        self.rest += chunk[:end] if end < len(chunk) else chunk
+        lines = bytes(self.rest)
+        self.rest.clear()
         return lines
 
     def _pass_giant(self, part: bytes) -> None:
-        """Search a part of a giant line; `_rest` holds as much as a needle may be cut at."""
+        """Search a part of a giant line; `rest` holds as much as a needle may be cut at."""
         if not self.giant_end:
             return
-        window = bytes(self._rest) + part
+        window = bytes(self.rest) + part
         if self.giant_end in window:
             self.done = True
-        self._rest[:] = window[-len(self.giant_end) + 1 :]
+        self.rest[:] = window[-len(self.giant_end) + 1 :]
 
     def _read_lines(self, lines: bytes) -> None:
         if not any(needle in lines for needle in self.needles):

@@ -54,11 +54,12 @@ class _EventScanner(LineScanner):
     """Reads the `data:` lines."""
 
     __slots__ = ()
+    record_end = b"\n\n"
 
     @property
     def separator(self) -> bytes:
         """An empty line ends whatever was begun; clients skip one too many."""
-        if not self._last or (self._last.endswith(b"\n\n") and not self._rest):
+        if not self.last or (self.last.endswith(b"\n\n") and not self.rest):
             return b""
         return b"\n\n"
 

@@ -15,20 +15,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from data_plane.protocol.ask import Form
 from data_plane.protocol.dialects import STREAM_TYPES
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.proxy.relay import Passage
-from data_plane.routing.choose import Decision, NoNode, NoNodeKind, choose
+from data_plane.routing.choose import Decision, NoNode, NoNodeKind, Rankings, choose
+from data_plane.upstream.connection import PIECE_BYTES
 from data_plane.upstream.faults import CONNECTING, Fault, NodeFailedError
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from data_plane.admission.gate import Gate
     from data_plane.protocol.ask import Ask
     from data_plane.proxy.findings import Findings
@@ -76,8 +80,7 @@ it at one moment, and refusing to move them would make clients pay for it. They 
 because the node gets no new ones."""
 
 
-@dataclass(slots=True)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One request on its way through the attempts."""
 
     view: Applied
@@ -88,16 +91,45 @@ class Job:
     record: Record
     reply: Reply
     closes: bool
-    tried: set[str] = field(default_factory=set)
-    failures: set[Failure] = field(default_factory=set)
+    tried: set[str] = msgspec.field(default_factory=set)
+    failures: set[Failure] = msgspec.field(default_factory=set)
     kept: tuple[NodeAnswer, bytes] | None = None
     """A 500 that is relayed if no other node does better."""
 
     is_retrying: bool = False
+    flight: Flight | None = None
+    """The first attempt, when it was begun without waiting."""
+
+
+class Flight:
+    """An attempt that no task waits for."""
+
+    __slots__ = ("answer", "choice", "error", "lease", "passage")
+
+    def __init__(
+        self, choice: Decision, lease: Lease, answer: NodeAnswer, passage: Passage
+    ) -> None:
+        self.choice = choice
+        self.lease = lease
+        self.answer = answer
+        self.passage = passage
+        self.error: NodeFailedError | None = None
+        """How it failed, for the task that goes on."""
+
+
+class Progress(Enum):
+    """How far an attempt has come that no task waits for."""
+
+    GOES_ON = auto()
+    DONE = auto()
+    """The client has its answer, and the node is free."""
+
+    NEEDS_TASK = auto()
+    """It takes waiting, or it failed: `serve` goes on from here."""
 
 
 class Attempts:
-    """Finds a node that answers, and relays its answer."""
+    """Finds a node that answers, and relays its answer. Made inside the running loop."""
 
     def __init__(  # noqa: PLR0913 - wired once, in app
         self,
@@ -119,13 +151,99 @@ class Attempts:
         self._findings = findings
         self._gate = gate
         self._metrics = metrics
+        self._rankings = Rankings(leases.journal, random.random)
+        self._now = asyncio.get_running_loop().time
         self.verdicts_are_stale = True
         """Whether the health sweep has been silent for so long that its word may be ignored."""
+
+    def begin(self, job: Job, on_news: Callable[[], None]) -> bool:
+        """Make the first attempt on a connection that stands, without waiting for anything.
+
+        False when that cannot be: nothing has been done then. True: `on_news` is called whenever
+        `go_on` should be.
+        """
+        choice = self._choose(job)
+        if isinstance(choice, NoNode):
+            return False
+        node, ask = choice.node, job.ask
+        body = ask.body
+        if not isinstance(body, bytes) or len(body) > PIECE_BYTES:
+            return False
+        connection = self._forwarder.standing(node)
+        if connection is None:
+            return False
+        lease = self._leases.take(node.id, self._now())
+        answer = lease.answer = self._forwarder.send_on(
+            connection,
+            node,
+            ask.route.path,
+            job.fields,
+            body,
+            stream_type=STREAM_TYPES.get(ask.route.framing),
+            lease=lease,
+        )
+        job.flight = Flight(choice, lease, answer, self._note_attempt(job, choice))
+        if answer.has_failed:
+            return False
+        answer.on_news = on_news
+        return True
+
+    def go_on(self, job: Job) -> Progress:
+        """The node of an attempt that `begin` made has something to say."""
+        flight = job.flight
+        if flight is None:
+            return Progress.NEEDS_TASK
+        try:
+            progress = self._advance(job, flight)
+        except NodeFailedError as error:
+            flight.error = error
+            progress = Progress.NEEDS_TASK
+        if progress is Progress.NEEDS_TASK:
+            flight.answer.on_news = None
+        return progress
+
+    def _advance(self, job: Job, flight: Flight) -> Progress:
+        answer, passage, reply = flight.answer, flight.passage, job.reply
+        if answer.has_failed:
+            return Progress.NEEDS_TASK
+        if not reply.is_committed:
+            if not _is_usual(answer):
+                return Progress.NEEDS_TASK
+            self._circuits.answered(flight.choice.node.id)
+            if answer.is_stream:
+                passage.begin_stream(answer, closes=job.closes)
+            elif answer.done:
+                passage.pass_whole(answer, closes=job.closes)
+            else:
+                return Progress.NEEDS_TASK
+        if reply.is_held_up:
+            return Progress.NEEDS_TASK
+        if not answer.done:
+            return Progress.GOES_ON
+        if answer.is_stream:
+            passage.end_stream()
+        flight.lease.release()
+        job.flight = None
+        self._metrics.attempt(flight.choice.node.name, "answered")
+        self._learn_loaded(job, flight.choice.node, answer)
+        return Progress.DONE
+
+    @staticmethod
+    def abandon(job: Job) -> None:
+        """Let go of an attempt that nobody waits for any more, if there is one."""
+        flight, job.flight = job.flight, None
+        if flight is not None:
+            flight.answer.close()
+            flight.lease.release()
 
     async def serve(self, job: Job) -> None:
         """Answer the request through some node. Raises RefusedRequestError when none can."""
         try:
             for _ in range(job.view.config.max_attempts):
+                if job.flight is not None:
+                    if await self._attempt(job, job.flight.choice, job.flight.lease):
+                        return
+                    continue
                 if job.failures:
                     self._begin_retry(job)
                 choice = self._choose(job)
@@ -134,7 +252,7 @@ class Attempts:
                     return
                 # No await between choosing and taking: another request would choose the same node
                 # on the same counts.
-                lease = self._leases.take(choice.node.id, asyncio.get_running_loop().time())
+                lease = self._leases.take(choice.node.id, self._now())
                 if await self._attempt(job, choice, lease):
                     return
             await self._give_up(job, None)
@@ -157,11 +275,16 @@ class Attempts:
 
     def _choose(self, job: Job) -> Decision | NoNode:
         """The next node. First without those that asked for a pause; then with them."""
-        now = asyncio.get_running_loop().time()
         excluded = self._findings.without(job.ask.canonical)
         if job.tried:
             excluded |= job.tried
-        busy = self._findings.busy(now)
+        busy = self._findings.busy(self._now())
+        if not excluded and not busy:
+            ranked = self._rankings.choose(
+                job.view.pools, job.ask.canonical, self._leases.counts, self._circuits.down
+            )
+            if ranked is not None:
+                return ranked
         choice = self._choose_among(job, excluded | busy if busy else excluded)
         if isinstance(choice, NoNode) and busy:
             choice = self._choose_among(job, excluded)
@@ -187,21 +310,12 @@ class Attempts:
 
     async def _attempt(self, job: Job, choice: Decision, lease: Lease) -> bool:
         """One node. True when the client has its answer, False when another node may try."""
-        node = choice.node
-        job.tried.add(node.id)
-        record = job.record
-        record.attempts += 1
-        record.node, record.node_id, record.reason = node.name, node.id, choice.reason
-        passage = Passage(
-            job.reply,
-            record=record,
-            ask=job.ask,
-            config=job.view.config,
-            on_commit=partial(self._end_retry, job),
-        )
+        node, record = choice.node, job.record
+        flight, job.flight = job.flight, None
+        passage = flight.passage if flight is not None else self._note_attempt(job, choice)
         try:
             with lease:
-                failure = await self._ask_node(job, node, passage, lease)
+                failure = await self._ask_node(job, node, passage, lease, flight)
         except NodeFailedError as error:
             self._metrics.attempt(node.name, error.fault)
             self._learn(node, error.fault)
@@ -221,9 +335,26 @@ class Attempts:
             raise self._final_error(job, is_exhausted=True)
         return False
 
+    def _note_attempt(self, job: Job, choice: Decision) -> Passage:
+        """An attempt begins: what the record says of it, and the way of its answer."""
+        node, record = choice.node, job.record
+        job.tried.add(node.id)
+        record.attempts += 1
+        record.node, record.node_id, record.reason = node.name, node.id, choice.reason
+        return Passage(
+            job.reply,
+            record=record,
+            ask=job.ask,
+            config=job.view.config,
+            on_commit=partial(self._end_retry, job),
+        )
+
     async def _ask_node(
-        self, job: Job, node: PoolNode, passage: Passage, lease: Lease
+        self, job: Job, node: PoolNode, passage: Passage, lease: Lease, flight: Flight | None
     ) -> Failure | None:
+        if flight is not None and flight.error is not None:
+            flight.answer.close()
+            raise flight.error
         answer = await self._forwarder.send(
             node,
             "POST",
@@ -233,15 +364,14 @@ class Attempts:
             connect_timeout_s=job.view.config.connect_timeout_s,
             stream_type=STREAM_TYPES.get(job.ask.route.framing),
             lease=lease,
+            sent=flight.answer if flight is not None else None,
         )
         try:
             failure = None if _is_usual(answer) else await self._judge(job, node, answer)
             if failure is None:
                 self._circuits.answered(node.id)
                 await passage.relay(answer, closes=job.closes)
-                if answer.status == 200:  # noqa: PLR2004 - HTTP
-                    is_unload = job.ask.form is Form.UNLOAD
-                    self._findings.note_answered(node, job.ask.canonical, is_unload=is_unload)
+                self._learn_loaded(job, node, answer)
             return failure
         finally:
             # Read to its end, the connection is already back in the pool; else it is closed here,
@@ -250,7 +380,7 @@ class Attempts:
 
     async def _judge(self, job: Job, node: PoolNode, answer: NodeAnswer) -> Failure | None:
         """Whether this answer is for the client; else why not."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         status = answer.status
         if status < 400 or _is_encoded(answer):  # noqa: PLR2004 - HTTP
             detail = f"status {status}" if status >= 300 else "compressed"  # noqa: PLR2004 - HTTP
@@ -269,6 +399,12 @@ class Attempts:
                 return None
         job.kept = (answer, await answer.read_all(ERROR_BODY_BYTES))
         return Failure.ERROR_500
+
+    def _learn_loaded(self, job: Job, node: PoolNode, answer: NodeAnswer) -> None:
+        """What a whole answer says of the node's memory."""
+        if answer.status == 200:  # noqa: PLR2004 - HTTP
+            is_unload = job.ask.form is Form.UNLOAD
+            self._findings.note_answered(node, job.ask.canonical, is_unload=is_unload)
 
     def _learn(self, node: PoolNode, fault: Fault) -> None:
         """What a failed attempt says about the node."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
 from data_plane.admission.origins import preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
-from data_plane.protocol.headers import valid_request_id
 from data_plane.protocol.routes import (
     Access,
     Action,
@@ -33,7 +33,7 @@ from data_plane.protocol.routes import (
 )
 from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
-from data_plane.proxy.attempts import Job
+from data_plane.proxy.attempts import Job, Progress
 from data_plane.proxy.caller import caller_of
 from data_plane.proxy.reply import Answer, Reply
 from data_plane.routing.permits import is_allowed
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from data_plane.admission.identify import Identifier
     from data_plane.admission.origins import Origins
     from data_plane.lifecycle import Lifecycle
-    from data_plane.protocol.ask import Ask
     from data_plane.protocol.outline import Outline
     from data_plane.proxy.attempts import Attempts
     from data_plane.proxy.caller import Caller
@@ -92,18 +91,70 @@ class Handler:
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._ids = itertools.count()
 
-    async def handle(self, call: Call) -> None:
-        """Serve one request, to its end and its record."""
-        record = self._accept(call)
-        reply = Reply(call)
+    # What can be done without waiting is done in callbacks, the rest by the connection's task
+
+    def begin(self, call: Call) -> None:
+        """Serve a request that has come whole, in this callback and in those of its node.
+
+        What takes waiting, and whatever goes wrong, is handed to the task of the connection: there
+        `handle` goes on where this has stopped.
+        """
         try:
-            await self._serve(call, record, reply)
+            if self._is_begun(call):
+                return
+        except Exception as error:  # noqa: BLE001 - `handle` tells them apart
+            call.error = error
+        call.connection.hand_over(call)
+
+    def _is_begun(self, call: Call) -> bool:
+        self._accept(call)
+        answer = self._open(call)
+        if answer is not None:
+            call.reply.answer_now(answer)
+            call.is_answered = True
+            return not call.reply.is_held_up and self._is_done(call)
+        body = call.body or b""
+        intake.claim(call.claim, len(body), self._max_body_bytes)
+        job = call.job = self._job(call, body)
+        return job.ask.form is not asking.Form.UNLOAD and self._attempts.begin(
+            job, partial(self._go_on, call)
+        )
+
+    def _go_on(self, call: Call) -> None:
+        """The node of a request that no task serves has something to say."""
+        progress = Progress.NEEDS_TASK
+        try:
+            if call.job is not None:
+                progress = self._attempts.go_on(call.job)
+        except Exception as error:  # noqa: BLE001 - `handle` tells them apart
+            call.error = error
+        if progress is Progress.DONE:
+            self._is_done(call)
+        elif progress is Progress.NEEDS_TASK:
+            call.connection.hand_over(call)
+
+    def _is_done(self, call: Call) -> bool:
+        self._end(call)
+        call.connection.served(call)
+        return True
+
+    def lost(self, call: Call) -> None:
+        """The client of a request that no task serves is gone."""
+        self._note_lost(call)
+        self._end(call)
+
+    async def handle(self, call: Call) -> None:
+        """Serve one request, or go on with it, to its end and its record."""
+        if not call.is_accepted:
+            self._accept(call)
+        record, reply = call.record, call.reply
+        try:
+            await self._serve(call)
         except RefusedRequestError as error:
             await reply.answer(self._refused(error, call, record))
         except (asyncio.CancelledError, ConnectionError):
             # The client is gone. The node was told by closing its connection on the way here.
-            is_stall = reply.has_stalled
-            record.outcome = Outcome.CLIENT_STALLED if is_stall else Outcome.CLIENT_ABORT
+            self._note_lost(call)
             raise
         except Exception as error:  # noqa: BLE001 - the one place: whatever we forgot ends here
             self._log.error("request_failed", error, request_id=record.request_id)
@@ -114,73 +165,79 @@ class Handler:
                 refusal = RefusedRequestError(ErrorCode.INTERNAL_ERROR)
                 await reply.answer(self._refused(refusal, call, record))
         finally:
-            reply.end()
-            self._account(call, record, reply)
+            self._end(call)
+
+    async def _serve(self, call: Call) -> None:
+        if call.error is not None:
+            raise call.error
+        if call.is_answered:
+            await call.reply.drained()
+            return
+        job = call.job
+        if job is None:
+            answer = self._open(call)
+            if answer is not None:
+                await call.reply.answer(answer)
+                return
+            body: bytes | Outline | None = call.body
+            if body is None:
+                body = await intake.read_body(
+                    call, self._max_body_bytes, call.claim, expects=call.caller.expects
+                )
+            job = call.job = self._job(call, body)
+        if job.ask.form is asking.Form.UNLOAD:
+            await self._management.unload(job)
+        # 4., 5., 6. choose, forward, relay
+        await self._attempts.serve(job)
 
     # 1. accept
-    def _accept(self, call: Call) -> Record:
+    def _accept(self, call: Call) -> None:
+        call.is_accepted = True
         self._gate.in_flight += 1
         self._gate.requests_total += 1
-        given_id = valid_request_id(call.headers.get("X-Request-Id"))
-        return Record(
-            request_id=given_id or self._next_id(),
-            client=call.client,
+        call.claim = self._gate.claim()
+        call.reply = Reply(call)
+        call.record = Record(
+            request_id=call.given_id or self._next_id(),
+            client=call.connection.client,
             method=call.method,
             path="",
-            started_at=asyncio.get_running_loop().time(),
+            started_at=call.connection.now(),
         )
 
     def _next_id(self) -> str:
         return f"{self._id_prefix}{next(self._ids):08x}"
 
-    async def _serve(self, call: Call, record: Record, reply: Reply) -> None:
-        # 2. parse, the head
-        match, caller = self._parse_head(call, record, reply)
+    # 2. parse, the head; 3. admit. The body only then: nobody without a key makes us hold one
+    def _open(self, call: Call) -> Answer | None:
+        """What is asked and who asks; our answer when it takes neither the body nor a node."""
+        record = call.record
+        match, caller = self._parse_head(call, record, call.reply)
         if match.route.action is Action.OPTIONS:
-            await reply.answer(self._options(match, caller, record))
-            return
-        view = self._view()
-        # 3. admit
-        principal = self._admit(call, view, match, caller)
+            return self._options(match, caller, record)
+        view = call.view = self._view()
+        principal = call.principal = self._admit(call, view, match, caller)
         record.key_id = principal.key_id
         if match.route.action not in {Action.INFER, Action.SHOW}:
-            await reply.answer(self._local(view, match, principal, record))
-            return
-        with self._gate.claim() as claim:
-            # 2. parse, the body: only now, so that nobody without a key makes us hold one
-            limit = self._max_body_bytes
-            held = None if caller.expects else intake.body_at_hand(call, limit, claim)
-            body: bytes | Outline | None = held
-            if body is None:
-                body = await intake.read_body(call, limit, claim, expects=caller.expects)
-            record.bytes_in = len(body)
-            ask = self._parse_body(match, body, record)
-            if not is_allowed(ask.canonical, principal.allowed_models):
-                raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
-            # 4., 5., 6. choose, forward, relay
-            job = self._job(view, ask, caller, record, reply)
-            if ask.form is asking.Form.UNLOAD:
-                await self._management.unload(job)
-            await self._attempts.serve(job)
+            return self._local(view, match, principal, record)
+        return None
 
     def _parse_head(self, call: Call, record: Record, reply: Reply) -> tuple[Match, Caller]:
-        path = intake.path(call)
-        if path is not call.target:
-            record.dialect = dialect_of(path)
-        caller = caller_of(call, self._origins)
-        if caller.headers:
-            reply.headers.update(caller.headers)
-        try:
-            match = lookup(call.method, path)
-        except NoRouteError as error:
-            raise RefusedRequestError(ErrorCode.ROUTE_NOT_FOUND) from error
-        except WrongMethodError as error:
-            raise RefusedRequestError(
-                ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": error.allow}
-            ) from error
+        match = call.match
+        if match is None:
+            path = intake.path(call)
+            if path is not call.target:
+                record.dialect = dialect_of(path)
+            call.caller = caller_of(call, self._origins)
+            if call.caller.headers:
+                reply.headers.update(call.caller.headers)
+            match = call.match = _found(call.method, path)
+        elif call.caller.headers:
+            reply.headers.update(call.caller.headers)
         record.route = match.route.path
         record.dialect = match.route.dialect
-        return match, caller
+        call.route = match.route
+        return match, call.caller
 
     def _options(self, match: Match, caller: Caller, record: Record) -> Answer:
         headers = {"Allow": match.allow, "X-Request-Id": record.request_id}
@@ -224,15 +281,17 @@ class Handler:
         headers = {"Content-Type": content_type, "X-Request-Id": record.request_id}
         return Answer(200, headers, body, closes=self._lifecycle.is_draining)
 
-    def _parse_body(self, match: Match, body: bytes | Outline, record: Record) -> Ask:
+    # 2. parse, the body
+    def _job(self, call: Call, body: bytes | Outline) -> Job:
+        record, view = call.record, call.view
+        record.bytes_in = len(body)
         try:
-            ask = asking.parse(match.route, body, max_body_bytes=self._max_body_bytes)
+            ask = asking.parse(call.route, body, max_body_bytes=self._max_body_bytes)
         except asking.BadRequestError as error:
             raise RefusedRequestError(error.code, error.detail, status=error.status) from error
         record.is_stream = ask.streaming
-        return ask
-
-    def _job(self, view: Applied, ask: Ask, caller: Caller, record: Record, reply: Reply) -> Job:
+        if not is_allowed(ask.canonical, call.principal.allowed_models):
+            raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
         entry = view.pools.models.get(ask.canonical)
         if entry is not None:
             # Only models of the snapshot become labels and log fields.
@@ -240,9 +299,9 @@ class Handler:
         return Job(
             view=view,
             ask=ask,
-            fields=b"%bX-Request-Id: %b\r\n" % (caller.fields, record.request_id.encode()),
+            fields=b"%bX-Request-Id: %b\r\n" % (call.caller.fields, record.request_id.encode()),
             record=record,
-            reply=reply,
+            reply=call.reply,
             closes=self._lifecycle.is_draining,
         )
 
@@ -261,13 +320,23 @@ class Handler:
         record.bytes_out = len(answer.body)
         return answer
 
+    def _note_lost(self, call: Call) -> None:
+        is_stall = call.reply.has_stalled
+        call.record.outcome = Outcome.CLIENT_STALLED if is_stall else Outcome.CLIENT_ABORT
+
     # 7. account. Never awaits: it also runs when the request is cancelled.
-    def _account(self, call: Call, record: Record, reply: Reply) -> None:
+    def _end(self, call: Call) -> None:
+        """Give back whatever the request still holds, and write its record."""
+        record, reply = call.record, call.reply
+        reply.end()
+        if call.job is not None:
+            self._attempts.abandon(call.job)
+        call.claim.release()
         self._gate.in_flight -= 1
         record.bytes_out = record.bytes_out or reply.bytes_out
         if not record.route:
             record.path = redacted(call.target)[:MAX_LOGGED_PATH]
-        now = asyncio.get_running_loop().time()
+        now = call.connection.now()
         self._metrics.request(record, now)
         self._log.access(record, now)
 
@@ -285,6 +354,17 @@ class Handler:
         )
         error = RefusedRequestError(code, SENTENCES[code], status=status, closes=True)
         return error_answer(error, Dialect.NATIVE, request_id)
+
+
+def _found(method: str, path: str) -> Match:
+    try:
+        return lookup(method, path)
+    except NoRouteError as error:
+        raise RefusedRequestError(ErrorCode.ROUTE_NOT_FOUND) from error
+    except WrongMethodError as error:
+        raise RefusedRequestError(
+            ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": error.allow}
+        ) from error
 
 
 def _has_unread_body(call: Call) -> bool:

@@ -90,36 +90,28 @@ def check_framing(call: Call) -> None:
         raise RefusedRequestError(ErrorCode.EXPECTATION_FAILED, closes=True)
 
 
-def body_at_hand(call: Call, limit: int, claim: BodyClaim) -> bytes | None:
-    """The body if it came with the head, as small ones do: no timer, no waiting."""
-    content = call.content
-    if not content.is_eof():
-        return None
-    body = content.read_nowait(-1)
-    _claim(claim, len(body), limit)
-    return body
-
-
-async def read_body(call: Call, limit: int, claim: BodyClaim, *, expects: bool) -> bytes | Outline:
+async def read_body(call: Call, limit: int, held: BodyClaim, *, expects: bool) -> bytes | Outline:
     """Read the body, within its limits of size, memory, disk and time.
 
-    A large one is not held: its outline is given, and `claim` closes the file that it lies in.
+    A large one is not held: its outline is given, and the claim closes the file that it lies in.
     """
+    if call.content.is_eof() and not expects:
+        return await _read_parts(call, limit, held)  # without a timer, since nothing is waited for
     declared = _declared(call)
-    claim_room = _claim if declared <= HELD_BODY_BYTES else _claim_spool
-    claim_room(claim, declared, limit)
+    claim_room = claim if declared <= HELD_BODY_BYTES else _claim_spool
+    claim_room(held, declared, limit)
     if expects and call.connection.transport is not None:
         call.connection.transport.write(_CONTINUE)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S + declared * BODY_DEADLINE_PER_BYTE_S):
-            return await _read_parts(call, limit, claim)
+            return await _read_parts(call, limit, held)
     except TimeoutError as error:
         raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from error
     except (RequestPayloadError, HttpProcessingError, HTTPException) as error:
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True) from error
 
 
-async def _read_parts(call: Call, limit: int, claim: BodyClaim) -> bytes | Outline:
+async def _read_parts(call: Call, limit: int, held: BodyClaim) -> bytes | Outline:
     parts: list[bytes] = []
     size = 0
     is_large = _declared(call) > HELD_BODY_BYTES
@@ -127,22 +119,22 @@ async def _read_parts(call: Call, limit: int, claim: BodyClaim) -> bytes | Outli
     while not is_large and (chunk := await content.readany()):
         size += len(chunk)
         is_large = size > HELD_BODY_BYTES
-        _claim(claim, min(size, HELD_BODY_BYTES), limit)
+        claim(held, min(size, HELD_BODY_BYTES), limit)
         parts.append(chunk)
     if is_large:
-        return await _spool(call, parts, limit, claim)
+        return await _spool(call, parts, limit, held)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _spool(call: Call, parts: list[bytes], limit: int, claim: BodyClaim) -> Outline:
+async def _spool(call: Call, parts: list[bytes], limit: int, held: BodyClaim) -> Outline:
     """Read on, from memory to disk."""
     outliner, size = Outliner(), 0
     with _spool_faults():
-        store = StoredFile.nameless(claim.spool_dir)
-    claim.moves_to(store)
+        store = StoredFile.nameless(held.spool_dir)
+    held.moves_to(store)
     while chunk := parts.pop(0) if parts else await _some(call.content):
         size += len(chunk)
-        _claim_spool(claim, size, limit)
+        _claim_spool(held, size, limit)
         with _spool_faults():
             outliner.feed(chunk)
             await store.append(chunk)
@@ -171,20 +163,21 @@ async def _some(content: StreamReader) -> bytes:
     return b"".join(parts)
 
 
-def _claim_spool(claim: BodyClaim, size: int, limit: int) -> None:
+def _claim_spool(held: BodyClaim, size: int, limit: int) -> None:
     if size > limit:
         raise RefusedRequestError(ErrorCode.PAYLOAD_TOO_LARGE, closes=True)
     try:
-        claim.spool_to(size)
+        held.spool_to(size)
     except NoRoomError as error:
         raise RefusedRequestError(ErrorCode.OVERLOADED, _NO_ROOM, closes=True) from error
 
 
-def _claim(claim: BodyClaim, size: int, limit: int) -> None:
+def claim(held: BodyClaim, size: int, limit: int) -> None:
+    """Make room for a body of so many bytes. Raises RefusedRequestError when there is none."""
     if size > limit:
         raise RefusedRequestError(ErrorCode.PAYLOAD_TOO_LARGE, closes=True)
     try:
-        claim.grow_to(size)
+        held.grow_to(size)
     except NoRoomError as error:
         raise RefusedRequestError(ErrorCode.OVERLOADED, _NO_ROOM, closes=True) from error
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 BREAK_FLUSH_S: Final = 1.0
 """For the last words of a broken answer to leave; then the connection is cut."""
 
+AT_ONCE_BYTES: Final = 32 * 1024
+"""A larger answer is not kept in the outbox: whether the client keeps up is to be known at once,
+and beside its copying a wake-up costs nothing."""
+
 DEFAULT_STALL_S: Final = 60.0
 """For answers that are made without a snapshot to tell the limit."""
 
@@ -54,6 +58,7 @@ class Reply:
         "has_stalled",
         "headers",
         "is_committed",
+        "now",
     )
 
     def __init__(self, call: Call) -> None:
@@ -68,6 +73,9 @@ class Reply:
         """The client left bytes unread for too long, and was cut off."""
 
         self._call = call
+        self.now = call.connection.now
+        """The loop's clock."""
+
         self._is_chunked = False
         self._source: NodeAnswer | None = None
         self._stall_s = DEFAULT_STALL_S
@@ -78,6 +86,11 @@ class Reply:
     # The answer
 
     async def answer(self, answer: Answer) -> None:
+        """All of an answer of ours, until the client has read so much that another may follow."""
+        self.answer_now(answer)
+        await self.drained()
+
+    def answer_now(self, answer: Answer) -> None:
         """All of an answer of ours."""
         lines = encode_fields([*{**self.headers, **answer.headers}.items()])
         has_body = answer.status != 204  # noqa: PLR2004 - HTTP
@@ -85,8 +98,7 @@ class Reply:
             answer.status, lines, len(answer.body) if has_body else None, closes=answer.closes
         )
         self.bytes_out = len(answer.body)
-        self._write(head if self._call.method == "HEAD" else head + answer.body)
-        await self.drained()
+        self._write(head if self._call.method == "HEAD" else head + answer.body, is_all=True)
 
     def begin(  # noqa: PLR0913 - the parts of an answer
         self,
@@ -110,7 +122,8 @@ class Reply:
             data = first
             closes = closes or length is None
         self.bytes_out += len(first)
-        self._write(self._head(status, lines, length, closes=closes) + data)
+        head = self._head(status, lines, length, closes=closes)
+        self._write(head + data, is_all=length is not None)
 
     def _head(self, status: int, lines: bytes, length: int | None, *, closes: bool) -> bytes:
         call = self._call
@@ -125,12 +138,16 @@ class Reply:
         parts.append(_date_line())
         return b"".join(parts)
 
-    def _write(self, data: bytes) -> None:
-        if self._transport is None:
+    def _write(self, data: bytes, *, is_all: bool) -> None:
+        transport, connection = self._transport, self._call.connection
+        if transport is None:
             raise ConnectionResetError("the client is gone")
         self.is_committed = True
-        self._call.connection.reply = self
-        self._transport.write(data)
+        connection.reply = self
+        if is_all and len(data) < AT_ONCE_BYTES:
+            connection.outbox.write(transport, data)
+        else:
+            transport.write(data)
 
     def write(self, content: bytes, whole: bytes | None) -> None:
         """Pass content on; `whole` is the same as one chunk already."""
@@ -138,20 +155,18 @@ class Reply:
         transport = self._transport
         if transport is None or not content:
             return
-        if not self._is_chunked:
-            transport.write(content)
-        else:
-            transport.write(whole or b"%x\r\n%b\r\n" % (len(content), content))
+        if self._is_chunked:
+            content = whole or b"%x\r\n%b\r\n" % (len(content), content)
+        transport.write(content)
 
     def chunk_writer(self) -> Callable[[bytes], None] | None:
         """What writes a whole chunk as it came; None when this client gets no chunks."""
         return self._transport.write if self._is_chunked and self._transport else None
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """A complete answer."""
         if self._is_chunked and self._transport is not None:
             self._transport.write(FINAL_CHUNK)
-        await self.drained()
 
     @property
     def is_held_up(self) -> bool:

@@ -7,6 +7,7 @@ library; a client that leaves cancels its handler.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -18,22 +19,39 @@ from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooL
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError
 
+from data_plane.protocol.headers import valid_request_id
 from data_plane.proxy.reply import Reply
 from data_plane.settings import KEEPALIVE_TIMEOUT_S, LINGERING_S, MAX_HEADER_BYTES, MAX_HEADERS
+from data_plane.upstream.outbox import Outbox
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from aiohttp.streams import StreamReader
 
+    from data_plane.admission.gate import BodyClaim
+    from data_plane.admission.identify import Principal
+    from data_plane.protocol.routes import Match, Route
+    from data_plane.proxy.attempts import Job
     from data_plane.proxy.caller import Caller
-    from data_plane.proxy.reply import Answer
+    from data_plane.proxy.handler import Handler
+    from data_plane.sync.applied import Applied
+    from data_plane.telemetry.logs import Record
 
 MIN_AIOHTTP: Final = (3, 14, 5)
 """3.14.3 closes an out-of-bounds read in the response parser, 3.14.4 connection re-use after a
 cancelled request; 3.14.5 is what was tested."""
 
+
+MAX_LENGTH_DIGITS: Final = 9
+"""Of the length of a body that comes whole with its head."""
+
+_HEAD_END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(
+    rb"\A(.*?\r\ncontent-length: ?)([0-9]{1,%d})\r\n" % MAX_LENGTH_DIGITS, re.IGNORECASE | re.DOTALL
+)
+_LOST: Final = -1
 
 _UNPARSED: Final = ERROR._replace(version=HttpVersion11)
 """The parser's stand-in for what it refused speaks HTTP/1.0; our answer does not."""
@@ -51,19 +69,43 @@ def require_safe_aiohttp() -> None:
 
 
 class Call:
-    """One request of a client, as the parser read it."""
+    """One request of a client: as the parser read it, and what has become of it so far."""
 
     __slots__ = (
+        "body",
+        "caller",
+        "claim",
         "closes",
         "connection",
         "content",
+        "error",
+        "given_id",
         "headers",
         "is_1_1",
+        "is_accepted",
+        "is_answered",
+        "job",
+        "match",
         "method",
+        "principal",
         "raw_headers",
+        "record",
+        "reply",
+        "route",
+        "should_close",
         "target",
         "version",
+        "view",
     )
+
+    # Set when the request is accepted, and as it is understood.
+    record: Record
+    reply: Reply
+    claim: BodyClaim
+    caller: Caller
+    route: Route
+    view: Applied
+    principal: Principal
 
     def __init__(
         self, message: RawRequestMessage, content: StreamReader, connection: ClientConnection
@@ -80,13 +122,53 @@ class Call:
         self.is_1_1 = message.version == HttpVersion11
         # Behind an upgrade the parser finds no request; behind chunks, a trailer of this request
         # among the headers of the next one, which may be another person's (a gateway in front).
-        self.closes = bool(message.should_close or message.upgrade or message.chunked)
+        self.should_close = bool(message.should_close or message.upgrade or message.chunked)
+        self.given_id = valid_request_id(message.headers.get("X-Request-Id"))
+        self.match: Match | None = None
+        self.begin_anew(None)
+
+    def begin_anew(self, body: bytes | None) -> None:
+        """The same request again, as far as its head goes, with this body if it has come whole."""
+        self.body = body
+        self.closes = self.should_close
         """Whether the connection ends with the answer."""
+
+        self.is_accepted = False
+        self.is_answered = False
+        self.job: Job | None = None
+        self.error: Exception | None = None
 
     @property
     def client(self) -> str:
         """The client's address."""
         return self.connection.client
+
+
+class KnownHead:
+    """A head that was parsed before on this connection: the same bytes mean the same again.
+
+    Clients repeat themselves to the byte, but for the length of the body. That one number is read
+    here, and only as a plain decimal one; a head that differs in anything else is parsed.
+    """
+
+    __slots__ = ("_after", "_before", "call")
+
+    def __init__(self, call: Call, before: bytes, after: bytes) -> None:
+        self.call = call
+        self._before = before
+        self._after = after
+
+    def body_in(self, data: bytes) -> bytes | None:
+        """The body, if this is the head and its whole body, and nothing else."""
+        if not data.startswith(self._before):
+            return None
+        start = len(self._before)
+        end = data.find(b"\r", start, start + MAX_LENGTH_DIGITS + 1)
+        digits = data[start:end]
+        body_at = end + len(self._after)
+        if not digits.isdigit() or not data.startswith(self._after, end):
+            return None
+        return data[body_at:] if len(data) == body_at + int(digits) else None
 
 
 class ClientConnection(RequestHandler):
@@ -98,12 +180,25 @@ class ClientConnection(RequestHandler):
     upgrade changes it.
     """
 
-    __slots__ = ("_refuse", "_serve", "caller", "client", "reply")
+    __slots__ = (
+        "_behind",
+        "_known",
+        "_owed",
+        "_refuse",
+        "_rest",
+        "_served_now",
+        "_service",
+        "caller",
+        "client",
+        "now",
+        "outbox",
+        "reply",
+    )
 
     def __init__(self, server: Server, **settings: Any) -> None:
         super().__init__(server, **settings)
-        self._serve = server.serve
-        self._refuse = server.refuse
+        self._service = server.service
+        self.outbox = server.outbox
         self.client = ""
         self.caller: Caller | None = None
         """What the headers of the last request said."""
@@ -111,9 +206,30 @@ class ClientConnection(RequestHandler):
         self.reply: Reply | None = None
         """The answer that is being written."""
 
+        self.now: Callable[[], float] = self._loop.time
+        """The loop's clock."""
+
+        self._served_now: Call | None = None
+        """The request that is served without the task, or was and waits for it."""
+
+        self._rest: asyncio.Future[None] | None = None
+        """What the task waits for meanwhile. Kept from aiohttp, which takes a connection whose
+        task waits for one without work, and closes it."""
+
+        self._behind = b""
+        """What the client sent behind that request."""
+
+        self._known: KnownHead | None = None
+        self._owed = 0
+        """Bytes that the message which is being parsed still lacks. 0: the next byte is the first
+        of a head; negative: nobody knows."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called once, when it stands."""
         super().connection_made(transport)
+        # The task waits from now on, although it runs for the first time one turn of the loop
+        # later: the first request is mostly here by then.
+        self._waiter = self._loop.create_future()
         peer = transport.get_extra_info("peername")
         self.client = str(peer[0]) if isinstance(peer, tuple) else ""
 
@@ -121,6 +237,9 @@ class ClientConnection(RequestHandler):
         """Called once, at its end, whoever ended it."""
         if self.reply is not None:
             self.reply.lost()
+        call, self._served_now = self._served_now, None
+        if call is not None:
+            self._service.lost(call)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -134,6 +253,98 @@ class ClientConnection(RequestHandler):
         super().resume_writing()
         if self.reply is not None:
             self.reply.resumed()
+
+    # Without the task
+
+    def data_received(self, data: bytes) -> None:
+        """Serve a request that has come whole at once; all else goes its way through the task."""
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._messages or self._upgraded or self._close:
+            if self._served_now is None and not self._behind:
+                self._parse(data)
+            else:
+                self._behind += data
+                if self.transport is not None:
+                    self.transport.pause_reading()
+            return
+        known = self._known
+        if known is not None and self._owed == 0:
+            body = known.body_in(data)
+            if body is not None:
+                call = known.call
+                call.begin_anew(body)
+                self._serve_now(call)
+                return
+        was_between = self._owed == 0
+        self._waiter = None  # the task sleeps on if it is not needed
+        try:
+            self._parse(data)
+        finally:
+            self._waiter = waiter
+        parsed = self._whole_call()
+        if parsed is not None:
+            if was_between and self._owed == 0:
+                self._known = _known_head(parsed, data)
+            self._serve_now(parsed)
+        elif self._messages:
+            waiter.set_result(None)
+
+    def _parse(self, data: bytes) -> None:
+        """Have aiohttp parse it, and keep count of where the next message begins."""
+        if self._owed == 0 and data:
+            end = data.find(_HEAD_END) + len(_HEAD_END)
+            length = _length_of(data[:end])
+            self._owed = _LOST if length is None else end + length
+        if self._owed > 0:
+            self._owed = self._owed - len(data) if self._owed >= len(data) else _LOST
+        super().data_received(data)
+
+    def _whole_call(self) -> Call | None:
+        """The one request that was parsed, if its body is there as well."""
+        if len(self._messages) != 1 or self._upgraded:
+            return None
+        message, content = self._messages[0]
+        if not isinstance(message, RawRequestMessage) or not content.is_eof():
+            return None
+        self._next_message()
+        call = Call(message, content, self)
+        call.body = content.read_nowait(-1)
+        return call
+
+    def _serve_now(self, call: Call) -> None:
+        self._rest, self._waiter = self._waiter, None
+        self._request_in_progress = True
+        self._served_now = call
+        self._service.begin(call)
+
+    def served(self, call: Call) -> None:
+        """A request that was served without the task has its answer."""
+        self._served_now = None
+        self._waiter, self._rest = self._rest, None
+        self._is_free()
+        if call.closes or self._close or self._force_close:
+            self.close()
+            return
+        self._expect_next()
+        self._take_behind()
+
+    def hand_over(self, call: Call) -> None:
+        """A request that was begun without the task goes on in it."""
+        self._served_now = call
+        waiter = self._waiter = self._rest
+        self._rest = None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _take_behind(self) -> None:
+        """Go on with what the client sent behind the request that has been served."""
+        if self._behind:
+            data, self._behind = self._behind, b""
+            if self.transport is not None:
+                self.transport.resume_reading()
+            self.data_received(data)
+
+    # By the task
 
     async def drained(self) -> None:
         """Until the client has read."""
@@ -150,6 +361,7 @@ class ClientConnection(RequestHandler):
             raise
         if not self._force_close:
             self._task_handler = None
+            self.outbox.flush()
             if self.transport is not None:
                 self.transport.close()
 
@@ -157,34 +369,58 @@ class ClientConnection(RequestHandler):
         """One request. Says whether another may follow."""
         if not self._messages and not await self._something_to_do():
             return False
+        self._waiter = (
+            None  # it is done, and was never waited for, if this is the task's first turn
+        )
+        self._request_in_progress = True
+        try:
+            call, self._served_now = self._served_now, None
+            if call is not None:
+                await self._service.handle(call)
+            else:
+                call = await self._serve_message()
+        finally:
+            self._is_free()
+        content = call.content
+        if not content.is_eof() and not self._force_close:
+            await self._drop_rest(content)
+        self._take_behind()
+        # After a request to upgrade, the parser takes what follows for another protocol.
+        return not (call.closes or self._close or self._upgraded or not content.is_eof())
+
+    async def _serve_message(self) -> Call:
+        """The next request that was parsed."""
+        message, content = self._next_message()
+        if isinstance(message, RawRequestMessage):
+            call = Call(message, content, self)
+            await self._service.handle(call)
+        else:
+            call = Call(_UNPARSED, content, self)
+            status, code = _parser_fault(message.status, message.exc)
+            await Reply(call).answer(self._service.refuse_unparsed(call, status, code))
+        return call
+
+    def _next_message(self) -> tuple[Any, StreamReader]:
         message, content = self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
-        self._request_in_progress = True
-        try:
-            if isinstance(message, RawRequestMessage):
-                call = Call(message, content, self)
-                await self._serve(call)
-            else:
-                call = Call(_UNPARSED, content, self)
-                status, code = _parser_fault(message.status, message.exc)
-                await Reply(call).answer(self._refuse(call, status, code))
-        finally:
-            self._request_in_progress = False
-            if self._handler_waiter is not None and not self._handler_waiter.done():
-                self._handler_waiter.set_result(None)
-        if not content.is_eof() and not self._force_close:
-            await self._drop_rest(content)
-        # After a request to upgrade, the parser takes what follows for another protocol.
-        return not (call.closes or self._close or self._upgraded or not content.is_eof())
+        return message, content
+
+    def _is_free(self) -> None:
+        """No request is being served: whoever shuts the server down may go on."""
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
 
     async def _something_to_do(self) -> bool:
         """Wait for a request; False when the connection is to end instead."""
-        self._waiter = self._loop.create_future()
+        waiter = self._waiter or self._rest
+        if waiter is None:
+            waiter = self._waiter = self._loop.create_future()
         try:
-            await self._waiter
+            await waiter
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -192,7 +428,7 @@ class ClientConnection(RequestHandler):
             return False  # `close` cancels the wait, and not the task
         finally:
             self._waiter = None
-        return bool(self._messages)
+        return bool(self._messages) or self._served_now is not None
 
     def _expect_next(self) -> None:
         """The time that the client has for its next request begins."""
@@ -213,6 +449,25 @@ class ClientConnection(RequestHandler):
             return  # the connection ends
 
 
+def _length_of(head: bytes) -> int | None:
+    """How long the body is that this head announces; None when that takes a parser to tell."""
+    lowered = head.lower()
+    if b"\r\ntransfer-encoding" in lowered or not lowered:
+        return None
+    count = lowered.count(b"\r\ncontent-length")
+    if not count:
+        return 0
+    found = _LENGTH.search(head)
+    return int(found[2]) if found is not None and count == 1 else None
+
+
+def _known_head(call: Call, data: bytes) -> KnownHead | None:
+    """What to know the head of this message by, when it comes again."""
+    head = data[: data.find(_HEAD_END) + len(_HEAD_END)]
+    found = _LENGTH.search(head)
+    return KnownHead(call, found[1], head[found.end(2) :]) if found is not None else None
+
+
 def _parser_fault(status: int, exc: BaseException | None) -> tuple[int, ErrorCode]:
     match exc:
         case LineTooLong() if "b'/" in str(exc):
@@ -231,11 +486,7 @@ def _parser_fault(status: int, exc: BaseException | None) -> tuple[int, ErrorCod
 class Server(web.Server):
     """Makes the protocol of each connection."""
 
-    def __init__(
-        self,
-        serve: Callable[[Call], Awaitable[None]],
-        refuse: Callable[[Call, int, ErrorCode], Answer],
-    ) -> None:
+    def __init__(self, service: Handler) -> None:
         super().__init__(
             _not_used,
             handler_cancellation=True,
@@ -247,9 +498,8 @@ class Server(web.Server):
             auto_decompress=False,
             access_log=None,
         )
-        self.serve = serve
-        self.refuse = refuse
-        """Makes the answer to a request that could not be parsed."""
+        self.service = service
+        self.outbox = Outbox()
 
     def __call__(self) -> RequestHandler:
         """Called for each new connection."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from data_plane.protocol.bodies import Body
     from data_plane.upstream.lease import Lease
+    from data_plane.upstream.outbox import Outbox
 
     Sink = Callable[[bytes, bytes | None], None]
     """Takes content, and the bytes as they came when those were exactly one chunk."""
@@ -53,16 +54,28 @@ class NodeAnswer:
         "_waiter",
         "done",
         "head",
+        "is_stale",
+        "is_stream",
         "lease",
+        "on_news",
         "sink",
+        "status",
+        "take_whole",
     )
 
     def __init__(
         self, connection: NodeConnection, stream_type: str | None, lease: Lease | None
     ) -> None:
         self.head = _NO_HEAD
+        self.status = 0
+        self.is_stream = False
+        """Whether it succeeds and comes in the records that were asked for."""
+
         self.done = False
         """The body has arrived to its end."""
+
+        self.is_stale = False
+        """It failed because the node had closed the connection, used before, by then: no fault."""
 
         self.lease = lease
         """Told of each sign of life."""
@@ -70,27 +83,20 @@ class NodeAnswer:
         self.sink: Sink | None = None
         """Where content goes; None: it is held here."""
 
+        self.take_whole: Callable[[bytes], bool] | None = None
+        """Tried first with whatever arrives between two chunks: takes what is exactly one chunk and
+        needs no more looking at."""
+
+        self.on_news: Callable[[], None] | None = None
+        """Called, instead of waking whoever waits, when something can be said about the answer and
+        at its end. It must not raise."""
+
         self._connection: NodeConnection | None = connection
         self._fault: NodeFailedError | None = None
         self._parts: list[bytes] = []
         self._size = 0
         self._stream_type = stream_type
         self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def status(self) -> int:
-        """The status code."""
-        return self.head.status
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it succeeds and comes in the records that were asked for."""
-        kind = self._stream_type
-        return (
-            kind is not None
-            and self.head.status == 200  # noqa: PLR2004 - HTTP
-            and self.head.fields.get("content-type", "").startswith(kind)
-        )
 
     # For whoever asked
 
@@ -129,11 +135,14 @@ class NodeAnswer:
             size += len(chunk)
         return b"".join(parts)[:limit]
 
-    async def relay(self, sink: Sink) -> None:
-        """Give all content to the sink, what has arrived already first. Raises NodeFailedError."""
+    def drain_to(self, sink: Sink) -> None:
+        """Give content to the sink from here on, what has arrived already first."""
         if self._parts:
             sink(self.held(), None)
         self.sink = sink
+
+    async def ended(self) -> None:
+        """Until the end of the body. Raises NodeFailedError."""
         while not self.done:
             await self.more()
 
@@ -147,9 +156,22 @@ class NodeAnswer:
         if self._connection is not None:
             self._connection.resume()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether whoever waits for it will be told of a fault."""
+        return self._fault is not None
+
+    def let_go(self, fault: Fault) -> None:
+        """End the exchange; whoever waits is told of this fault."""
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
+            self.fail(fault, "")
+
     def close(self) -> None:
         """Give it up: a connection with an unread rest is closed, and so the node learns of it."""
         connection, self._connection, self.sink = self._connection, None, None
+        self.on_news = None
         if connection is not None:
             connection.abort()
 
@@ -168,13 +190,21 @@ class NodeAnswer:
         """A stream with its first record, a whole answer as a whole, any other with its head."""
         if self.done:
             return True
-        if self.head is _NO_HEAD:
+        if not self.status:
             return False
         if self.is_stream:
             return bool(self._parts)
-        return not 200 <= self.head.status < 300 or self._size > HELD_ANSWER_BYTES  # noqa: PLR2004 - HTTP
+        return not 200 <= self.status < 300 or self._size > HELD_ANSWER_BYTES  # noqa: PLR2004 - HTTP
 
     # For the connection
+
+    def begins(self, head: NodeHead) -> None:
+        """The head has arrived."""
+        self.head = head
+        status = self.status = head.status
+        kind = self._stream_type
+        if kind is not None and status == 200:  # noqa: PLR2004 - HTTP
+            self.is_stream = head.fields.get("content-type", "").startswith(kind)
 
     def hold(self, content: bytes) -> bool:
         """More content has arrived. Says whether that is as much as may be held."""
@@ -183,14 +213,15 @@ class NodeAnswer:
             self._size += len(content)
             if self.lease is not None:
                 self.lease.has_begun = True
-        if self._waiter is not None and self._is_worth_waking():
+        if (self.on_news or self._waiter) is not None and self._is_worth_waking():
             self.wake()
-        is_stream = self._stream_type is not None and self.is_stream
-        return self._size > (UPSTREAM_READ_BUFFER_BYTES if is_stream else HELD_ANSWER_BYTES)
+        return self._size > (UPSTREAM_READ_BUFFER_BYTES if self.is_stream else HELD_ANSWER_BYTES)
 
     def wake(self) -> None:
         """Whoever waits should look again."""
-        if self._waiter is not None and not self._waiter.done():
+        if self.on_news is not None:
+            self.on_news()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def finish(self) -> None:
@@ -213,20 +244,20 @@ class NodeConnection(asyncio.Protocol):
         "_answer",
         "_body",
         "_buffer",
-        "_clock",
         "_drained",
         "_interim_heads",
         "_is_paused",
         "_is_sending",
         "_is_write_paused",
         "_on_rest",
+        "_outbox",
         "_transport",
         "has_received",
         "idle_since",
         "is_used",
     )
 
-    def __init__(self, on_rest: Callable[[NodeConnection, bool], None]) -> None:
+    def __init__(self, on_rest: Callable[[NodeConnection, bool], None], outbox: Outbox) -> None:
         self.is_used = False
         """It has served an exchange before: the node may be about to close it."""
 
@@ -235,7 +266,7 @@ class NodeConnection(asyncio.Protocol):
 
         self.idle_since = 0.0
         self._on_rest = on_rest
-        self._clock = asyncio.get_running_loop().time
+        self._outbox = outbox
         self._transport: asyncio.Transport | None = None
         self._answer: NodeAnswer | None = None
         self._body: Body | None = None
@@ -251,11 +282,6 @@ class NodeConnection(asyncio.Protocol):
         """Whether it can still be used."""
         return self._transport is not None and not self._transport.is_closing()
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether it was used before and then gave no answer at all: no fault of the node."""
-        return self.is_used and not self.has_received
-
     # Asking
 
     def begin(
@@ -264,11 +290,17 @@ class NodeConnection(asyncio.Protocol):
         body: bytes | LargeBody,
         stream_type: str | None,
         lease: Lease | None,
+        *,
+        is_one_of_many: bool = False,
     ) -> NodeAnswer:
-        """Write a request; of a large one only the head, then `send_body` follows."""
+        """Write a request; of a large one only the head, then `send_body` follows.
+
+        With `is_one_of_many` it leaves together with what else is written in this turn of the loop.
+        """
         transport = self._transport
         answer = NodeAnswer(self, stream_type, lease)
         if transport is None or transport.is_closing():
+            answer.is_stale = self.is_used
             answer.fail(Fault.NO_ANSWER, "the connection is closed")
             return answer
         self._answer = answer
@@ -278,6 +310,8 @@ class NodeConnection(asyncio.Protocol):
         self._is_sending = len(body) > PIECE_BYTES
         if self._is_sending or isinstance(body, LargeBody):
             transport.write(head)
+        elif is_one_of_many:
+            self._outbox.write(transport, head + body)
         else:
             transport.write(head + body)
         return answer
@@ -333,7 +367,10 @@ class NodeConnection(asyncio.Protocol):
             return
         lease = answer.lease
         if lease is not None:
-            lease.last_byte_at = self._clock()
+            lease.has_spoken = True
+        take = answer.take_whole
+        if take is not None and body.is_aligned and take(data):
+            return
         content = body.feed(data)
         sink = answer.sink
         if sink is not None:
@@ -372,7 +409,7 @@ class NodeConnection(asyncio.Protocol):
         self._begin_body(answer, head, rest)
 
     def _begin_body(self, answer: NodeAnswer, head: NodeHead, rest: bytes) -> None:
-        answer.head = head
+        answer.begins(head)
         body = self._body = body_of(head)
         if body.done:
             body.has_extra = bool(rest)
@@ -410,6 +447,7 @@ class NodeConnection(asyncio.Protocol):
         if answer is None:
             return
         if body is None:
+            answer.is_stale = self.is_used and not self.has_received
             answer.fail(Fault.NO_ANSWER, "the connection was closed")
             return
         if exc is None:

@@ -11,6 +11,7 @@ from data_plane.protocol.large import LargeBody
 from data_plane.upstream.connection import PIECE_BYTES, NodeConnection
 from data_plane.upstream.dial import AddressRefusedError, Dialer, NameUnknownError
 from data_plane.upstream.faults import Fault, NodeFailedError
+from data_plane.upstream.outbox import Outbox
 from data_plane.upstream.pool import Pool
 from shared.addresses import InvalidAddressError, NodeAddress, normalise
 
@@ -50,6 +51,7 @@ class Forwarder:
         self._token_keys = token_keys
         self._targets: dict[str, _Target] = {}
         self._dialer = Dialer(policy)
+        self._outbox = Outbox()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -69,46 +71,69 @@ class Forwarder:
         connect_timeout_s: float,
         stream_type: str | None = None,
         lease: Lease | None = None,
+        sent: NodeAnswer | None = None,
     ) -> NodeAnswer:
         """Send and wait until the answer has begun. Raises NodeFailedError.
 
-        `fields` are header lines, `stream_type` is the content type of the answer that is a stream.
+        `fields` are header lines, `stream_type` is the content type of the answer that is a stream,
+        `sent` is what `send_now` gave if it sent this request already.
 
         A pooled connection may have been closed by the node just before we wrote to it. That says
         nothing about the node: the request goes out once more, on a new connection to the same one.
         """
         target = self._target(node)
-        start = target.start(method, path)
         if isinstance(body, LargeBody) and len(body) <= PIECE_BYTES:
             body = await body.whole()
-        if body is None:
-            head, body = b"%b%b\r\n" % (start, fields), b""
-        else:
-            head = b"%b%bContent-Length: %d\r\n\r\n" % (start, fields, len(body))
-        connection = target.pool.take()
-        if connection is None:
-            connection = await self._connect(target, connect_timeout_s)
+        head = _head(target, method, path, fields, None if body is None else len(body))
+        body = body or b""
+        connection = None if sent is not None else target.pool.take()
+        answer = sent
         while True:
-            answer = connection.begin(head, body, stream_type, lease)
+            if answer is None:
+                if connection is None:
+                    connection = await self._connect(target, connect_timeout_s)
+                answer = connection.begin(head, body, stream_type, lease)
             try:
-                if len(body) > PIECE_BYTES:
+                if len(body) > PIECE_BYTES and connection is not None:
                     await connection.send_body(body)
                 await answer.begun()
             except NodeFailedError as error:
-                if error.fault is not Fault.NO_ANSWER or not connection.is_stale:
+                if error.fault is not Fault.NO_ANSWER or not answer.is_stale:
                     raise
             except BaseException:
                 answer.close()  # whoever waited is gone: the node must not work on
                 raise
             else:
                 return answer
-            connection = await self._connect(target, connect_timeout_s)
+            answer = connection = None
+
+    def standing(self, node: PoolNode) -> NodeConnection | None:
+        """A connection that stands, if there is one. Whoever takes it sends on it, by `send_on`."""
+        try:
+            return self._target(node).pool.take()
+        except NodeFailedError:
+            return None  # `send` says so
+
+    def send_on(  # noqa: PLR0913 - the parts of a request
+        self,
+        connection: NodeConnection,
+        node: PoolNode,
+        path: str,
+        fields: bytes,
+        body: bytes,
+        *,
+        stream_type: str | None,
+        lease: Lease,
+    ) -> NodeAnswer:
+        """POST what is not more than `PIECE_BYTES` on a connection that `standing` gave."""
+        head = _head(self._target(node), "POST", path, fields, len(body))
+        return connection.begin(head, body, stream_type, lease, is_one_of_many=True)
 
     async def _connect(self, target: _Target, timeout_s: float) -> NodeConnection:
         pool = target.pool
         try:
             connection = await self._dialer.connect(
-                target.address, lambda: NodeConnection(pool.rests), timeout_s
+                target.address, lambda: NodeConnection(pool.rests, self._outbox), timeout_s
             )
         except OSError as error:
             raise NodeFailedError(_connect_fault(error), _words_of(error)) from error
@@ -146,6 +171,14 @@ class Forwarder:
         """Drop what was prepared for nodes that exist no more; answers under way go on."""
         for node_id in self._targets.keys() - known:
             self._targets.pop(node_id).pool.close()
+
+
+def _head(target: _Target, method: str, path: str, fields: bytes, body_bytes: int | None) -> bytes:
+    """The head of a request with a body of this size, or with none."""
+    start = target.start(method, path)
+    if body_bytes is None:
+        return b"%b%b\r\n" % (start, fields)
+    return b"%b%bContent-Length: %d\r\n\r\n" % (start, fields, body_bytes)
 
 
 def _connect_fault(error: OSError) -> Fault:

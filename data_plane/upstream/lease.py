@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
+from data_plane.routing.ranking import Journal
 from data_plane.upstream.faults import Fault, NodeFailedError
 
 if TYPE_CHECKING:
@@ -17,20 +18,36 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from data_plane.host.board import HostCounts
+    from data_plane.upstream.connection import NodeAnswer
 
 
 class Lease:
     """One active request at one node."""
 
-    __slots__ = ("_fault", "_leases", "_task", "has_begun", "last_byte_at", "node_id")
+    __slots__ = (
+        "_fault",
+        "_leases",
+        "_task",
+        "answer",
+        "has_begun",
+        "has_spoken",
+        "last_byte_at",
+        "node_id",
+    )
 
     def __init__(self, leases: Leases, node_id: str, now: float) -> None:
         self.node_id = node_id
         self.last_byte_at = now
-        """When the node last gave a sign of life on this request; at first, when it began."""
+        """When the node was last seen to have spoken on this request; at first, when it began."""
+
+        self.has_spoken = False
+        """Since somebody last looked. A flag is all that a chunk has time for."""
 
         self.has_begun = False
         """Whether the first byte of the answer has arrived."""
+
+        self.answer: NodeAnswer | None = None
+        """What is let go of while no task holds the lease: see `Attempts.begin`."""
 
         self._leases = leases
         self._task: asyncio.Task[object] | None = None
@@ -38,7 +55,10 @@ class Lease:
 
     def let_go(self, fault: Fault) -> None:
         """End the wait of whoever holds the lease: `NodeFailedError(fault)` is raised there."""
-        if self._fault is None and self._task is not None:
+        if self._task is None:
+            if self.answer is not None:
+                self.answer.let_go(fault)
+        elif self._fault is None:
             self._fault = fault
             self._task.cancel()
 
@@ -69,6 +89,9 @@ class Leases:
     """Every lease of this process, and how many requests each node has over all instances."""
 
     def __init__(self, host: HostCounts | None = None) -> None:
+        self.journal = Journal()
+        """Whose count has changed."""
+
         self._counts: dict[str, float] = {}
         self._held: dict[str, set[Lease]] = {}
         self._elsewhere: Mapping[str, int] = {}
@@ -93,6 +116,7 @@ class Leases:
         else:
             held.add(lease)
         self._counts[node_id] = self._counts.get(node_id, 0) + 1
+        self.journal.note(node_id)
         self._tell_host(node_id)
         return lease
 
@@ -119,6 +143,7 @@ class Leases:
             self._counts[node_id] = count
         else:
             self._counts.pop(node_id, None)
+        self.journal.note(node_id)
 
     def others_reported(self, counts: Mapping[str, int]) -> None:
         """Take in what the other instances said; their word replaces what they said before."""

@@ -16,13 +16,17 @@ MAX_IDLE: Final = 4_096
 
 
 class Pool:
-    """The idle connections, and all others that are open, to close them at the end."""
+    """The idle connections, and all others that are open, to close them at the end.
+
+    Made inside the running loop.
+    """
 
     def __init__(self) -> None:
         self.open: set[NodeConnection] = set()
         self._idle: list[NodeConnection] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._now = asyncio.get_running_loop().time
 
     def take(self) -> NodeConnection | None:
         """One that can be used."""
@@ -40,11 +44,10 @@ class Pool:
         if self._is_closed or len(self._idle) >= MAX_IDLE:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = self._now()
         self._idle.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE_CONNECTION_S, self._drop_cold)
+            self._sweep = asyncio.get_running_loop().call_later(IDLE_CONNECTION_S, self._drop_cold)
 
     def _drop_cold(self) -> None:
         loop = asyncio.get_running_loop()

@@ -154,6 +154,10 @@ class Plane:
         (line,) = self.lines()
         return line
 
+    async def until(self, question: Callable[[], Any]) -> None:
+        """Wait for a condition."""
+        await eventually(question)
+
     async def idle(self) -> None:
         """Wait until nothing is in flight; fails if something is left behind."""
         await eventually(lambda: not self.app.gate.in_flight and not len(self.app.leases))

@@ -51,4 +51,4 @@ def test_an_empty_chunk_changes_nothing():
 def test_a_line_without_a_needle_leaves_nothing_behind():
     scanner = Noting()
     scanner.feed(b"plain\n")
-    assert len(scanner._rest) == 0
+    assert len(scanner.rest) == 0

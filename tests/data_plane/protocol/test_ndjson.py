@@ -148,7 +148,7 @@ def test_a_line_too_long_to_keep_is_judged_as_it_passes(size):
     scanner = Scanner(max_line_bytes=100_000)
     for start in range(0, len(final), size):
         scanner.feed(final[start : start + size])
-        assert len(scanner._rest) <= 100_000 + size
+        assert len(scanner.rest) <= 100_000 + size
     assert scanner.done
     assert scanner.separator == b""
 
