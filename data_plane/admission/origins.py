@@ -1,12 +1,13 @@
 """Which web origins may call us from a browser: what OLLAMA_ORIGINS means on an Ollama server.
 
 Always allowed: this machine on any port, desktop applications, and the origin that is ourselves.
-`AIVONX_ORIGINS` adds more, with `*` as a wildcard.
+`AIVONX_ORIGINS` adds more, as OLLAMA_ORIGINS does: in an entry one `*` stands for any text, and
+nothing else is special. Browser extensions are added so (`chrome-extension://*`): they are allowed
+by their scheme once it is named, never by default, since any extension could call then.
 """
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import Final
 
 _LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104 - an origin, not a bind
@@ -42,16 +43,23 @@ class Origins:
     """Decides about Origin headers."""
 
     def __init__(self, further: tuple[str, ...]) -> None:
-        self._patterns = (*ALWAYS, *(pattern.lower() for pattern in further))
+        patterns = [pattern.lower().partition("*") for pattern in (*ALWAYS, *further)]
+        self._exact = frozenset(start for start, star, _ in patterns if not star)
+        self._between = tuple((start, end) for start, star, end in patterns if star)
 
     def is_allowed(self, origin: str, host: str) -> bool:
         """Whether a page of this origin may call; `host` is the request's Host header."""
-        if len(origin) > MAX_ORIGIN_LENGTH or "[" in origin.partition("//")[0]:
+        if len(origin) > MAX_ORIGIN_LENGTH:
             return False
         lowered = origin.lower()
         if lowered in {f"http://{host.lower()}", f"https://{host.lower()}"}:
             return True
-        return any(fnmatchcase(lowered, pattern) for pattern in self._patterns)
+        return lowered in self._exact or any(
+            len(lowered) >= len(start) + len(end)
+            and lowered.startswith(start)
+            and lowered.endswith(end)
+            for start, end in self._between
+        )
 
 
 def answer_headers(origin: str) -> dict[str, str]:

@@ -34,3 +34,12 @@ def test_everything_else_is_not(origin: str) -> None:
 
 def test_a_star_allows_all() -> None:
     assert Origins(("*",)).is_allowed("https://anywhere.example", "proxy.lan")
+
+
+def test_a_star_is_the_only_sign_that_means_more_than_itself() -> None:
+    """Reference 0: OLLAMA_ORIGINS knows one wildcard; `?` and brackets are plain text."""
+    origins = Origins(("http://[::1]:*", "https://a?.example", "chrome-extension://*"))
+    assert origins.is_allowed("http://[::1]:8080", "proxy.lan")
+    assert origins.is_allowed("chrome-extension://abc", "proxy.lan")
+    assert not origins.is_allowed("https://ab.example", "proxy.lan")
+    assert not Origins(()).is_allowed("chrome-extension://abc", "proxy.lan")
