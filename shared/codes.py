@@ -47,6 +47,8 @@ class ErrorCode(StrEnum):
     UPSTREAM_PROTOCOL_ERROR = "upstream_protocol_error"
     UPSTREAM_TRUNCATED = "upstream_truncated"
     UPSTREAM_STALLED = "upstream_stalled"
+    ANSWER_GIVEN_UP = "answer_given_up"
+    NODE_TOO_OLD = "node_too_old"
     PROXY_SHUTDOWN = "proxy_shutdown"
     INTERNAL_ERROR = "internal_error"
 
@@ -111,6 +113,14 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ErrorCode.UPSTREAM_PROTOCOL_ERROR: "the node sent an answer that is not valid HTTP",
     ErrorCode.UPSTREAM_TRUNCATED: "upstream node failed mid-stream; the answer is incomplete",
     ErrorCode.UPSTREAM_STALLED: "upstream node stopped mid-stream; the answer is incomplete",
+    ErrorCode.ANSWER_GIVEN_UP: (
+        "the node broke the answer off before its end, as it does when a model repeats itself; "
+        "change the prompt or the sampling options and try again"
+    ),
+    ErrorCode.NODE_TOO_OLD: (
+        "every node that has this model runs an Ollama too old for this route; ask an operator to "
+        "update one, or use /api/chat"
+    ),
     ErrorCode.PROXY_SHUTDOWN: "the proxy shut down mid-stream; the answer is incomplete",
     ErrorCode.INTERNAL_ERROR: "internal error; the operator finds it in the log by its request id",
 }

@@ -79,7 +79,10 @@ def _error(
 
 
 def _failed(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """A response.failed event; clients take the place in the stream from the order of events."""
+    """A response.failed event; clients take the place in the stream from the order of events.
+
+    OpenAI's SDK hands such an event on like any other, and raises only for an `error` at the top.
+    """
     response = {
         "id": f"resp_{request_id}",
         "object": "response",
@@ -90,6 +93,7 @@ def _failed(code: str, message: str, request_id: str) -> dict[str, Any]:
     return {
         "type": "response.failed",
         "sequence_number": 0,
+        "error": {"message": message, "type": _OTHER_TYPE, "param": None, "code": code},
         "response": response,
         "code": code,
         "request_id": request_id,

@@ -36,6 +36,8 @@ class Ending(msgspec.Struct, frozen=True):
     done: bool
     usage: Usage | None = None
     error: str | None = None
+    is_given_up: bool = False
+    """It is sound JSON that says of itself that it is not finished."""
 
 
 class Tokens(msgspec.Struct):
@@ -81,10 +83,38 @@ class Record(msgspec.Struct):
         )
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
 class _Whole(Record):
     """A whole answer of any family."""
 
     usage: Tokens | None = None
+    type: str = ""
+    """Anthropic's name for what it is."""
+
+    choices: list[_Choice] = []
+    """OpenAI's."""
+
+    stop_reason: str | None = None
+    """Anthropic's."""
+
+    _debug_info: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the node stopped within the answer: it is well-formed, and has no end.
+
+        A prompt that was only rendered has none either, and is what was asked for.
+        """
+        if memoryview(self._debug_info):
+            return False
+        return (
+            self.done is False
+            or any(not choice.finish_reason for choice in self.choices)
+            or (self.type == "message" and not self.stop_reason)
+        )
 
 
 class _ErrorObject(msgspec.Struct):
@@ -99,8 +129,9 @@ _object: Final = msgspec.json.Decoder(_ErrorObject)
 def complete_json(body: bytes) -> Ending:
     """Judge an answer that came in one piece.
 
-    A native answer with `"done": false` was given up by the node (its guard against repetition)
-    and is not whole, though its status and its JSON are fine.
+    An answer that the node gave up (its guard against repetition, a runner that ended without a
+    last word) has status 200 and sound JSON; what it lacks is the reason why it ended: `"done"` is
+    false, `finish_reason` null, `stop_reason` empty.
     """
     if len(body) > MAX_COMPLETE_BYTES:
         return Ending(done=True)
@@ -110,7 +141,8 @@ def complete_json(body: bytes) -> Ending:
         return Ending(done=_is_other_json(body))
     error = error_text(bytes(whole.error)) if memoryview(whole.error) else None
     usage = whole.usage.as_usage() if whole.usage is not None else whole.as_usage()
-    return Ending(whole.done is not False and error is None, usage, error)
+    is_given_up = error is None and whole.is_given_up
+    return Ending(not is_given_up and error is None, usage, error, is_given_up)
 
 
 def error_text(raw: bytes) -> str | None:

@@ -46,6 +46,8 @@ STATUSES: Final[dict[ErrorCode, int]] = {
     ErrorCode.UPSTREAM_PROTOCOL_ERROR: 502,
     ErrorCode.UPSTREAM_TRUNCATED: 502,
     ErrorCode.UPSTREAM_STALLED: 504,
+    ErrorCode.ANSWER_GIVEN_UP: 502,
+    ErrorCode.NODE_TOO_OLD: 404,
     ErrorCode.PROXY_SHUTDOWN: 503,
     ErrorCode.INTERNAL_ERROR: 500,
 }
@@ -60,6 +62,8 @@ _OUTCOMES: Final[dict[ErrorCode, Outcome]] = {
     ErrorCode.UPSTREAM_PROTOCOL_ERROR: Outcome.NODE_ERROR,
     ErrorCode.UPSTREAM_TRUNCATED: Outcome.TRUNCATED,
     ErrorCode.UPSTREAM_STALLED: Outcome.NODE_TIMEOUT,
+    ErrorCode.ANSWER_GIVEN_UP: Outcome.TRUNCATED,
+    ErrorCode.NODE_TOO_OLD: Outcome.NODE_ERROR,
     ErrorCode.PROXY_SHUTDOWN: Outcome.DRAINED,
     ErrorCode.INTERNAL_ERROR: Outcome.REJECTED,
 }
@@ -114,7 +118,7 @@ def outcome_of(code: ErrorCode) -> Outcome:
 def error_answer(error: RefusedRequestError, dialect: Dialect, request_id: str) -> Answer:
     """The answer to a refused request."""
     if error.code in _IN_PLAIN_TEXT:
-        content_type, body = "text/plain; charset=utf-8", error.message.encode()
+        content_type, body = "text/plain", error.message.encode()
     else:
         content_type, body = dialects.error_body(
             dialect, error.status, error.code, error.message, request_id

@@ -7,6 +7,8 @@ After the commit point (`Reply.is_committed`) there is no next node. What a fail
     503                    the node is passed over for a moment, next node
     500                    one other node; a second 500 is relayed: likely the request's own fault
     404                    the node has lost the model, next node
+    404, text/plain        the node's router has spoken: too old for this route, next node
+    200, given up          one other node; a second one that gives up is believed
     3xx, 101, compressed   502: the node does what we never asked for
     other statuses         the node's word to the client, relayed
 """
@@ -62,6 +64,8 @@ class Failure(StrEnum):
     NO_ANSWER = "no_answer"
     NO_CONNECTION = "no_connection"
     MODEL_MISSING = "model_missing"
+    ROUTE_MISSING = "route_missing"
+    GIVEN_UP = "given_up"
 
 
 _FAILURES: Final = {
@@ -70,6 +74,7 @@ _FAILURES: Final = {
     Fault.BROKEN: Failure.NO_ANSWER,
     Fault.BAD_HTTP: Failure.BAD_HTTP,
     Fault.BAD_FRAMING: Failure.BAD_HTTP,
+    Fault.GIVEN_UP: Failure.GIVEN_UP,
     Fault.NODE_DOWN: Failure.NODE_DOWN,
     Fault.STALLED: Failure.NODE_DOWN,
 }
@@ -78,6 +83,9 @@ _NODE_IS_GONE: Final = frozenset({Failure.NO_CONNECTION, Failure.NO_ANSWER, Fail
 """These retries are not held against the retry budget: a node that dies takes all its requests with
 it at one moment, and refusing to move them would make clients pay for it. They cannot multiply,
 because the node gets no new ones."""
+
+
+_SAYS_404: Final = frozenset({Failure.ROUTE_MISSING, Failure.MODEL_MISSING})
 
 
 class Job(msgspec.Struct, eq=False):
@@ -330,8 +338,9 @@ class Attempts:
             self._metrics.attempt(node.name, failure or "answered")
         if failure is None:
             return True
+        is_again = failure is Failure.GIVEN_UP and failure in job.failures
         job.failures.add(failure)
-        if not job.ask.route.replayable:
+        if is_again or not job.ask.route.replayable:
             raise self._final_error(job, is_exhausted=True)
         return False
 
@@ -389,6 +398,8 @@ class Attempts:
             case 503:
                 self._findings.note_busy(node.id, now, answer.head.fields.get("retry-after", ""))
                 return Failure.BUSY
+            case 404 if _is_of_router(answer):
+                return Failure.ROUTE_MISSING
             case 404:
                 self._findings.note_missing(node.id, job.ask.canonical)
                 return Failure.MODEL_MISSING
@@ -449,10 +460,14 @@ class Attempts:
             )
         if Failure.NODE_DOWN in failures:
             return RefusedRequestError(ErrorCode.UPSTREAM_TIMEOUT)
+        if Failure.GIVEN_UP in failures:
+            return RefusedRequestError(ErrorCode.ANSWER_GIVEN_UP)
         if Failure.BAD_HTTP in failures:
             return RefusedRequestError(ErrorCode.UPSTREAM_PROTOCOL_ERROR)
         if failures == {Failure.MODEL_MISSING}:
             return _not_found(job.ask)
+        if Failure.ROUTE_MISSING in failures and failures <= _SAYS_404:
+            return RefusedRequestError(ErrorCode.NODE_TOO_OLD)
         if is_exhausted and Failure.NO_ANSWER not in failures:
             return RefusedRequestError(ErrorCode.NO_HEALTHY_NODE)
         return RefusedRequestError(ErrorCode.UPSTREAM_UNREACHABLE)
@@ -460,6 +475,11 @@ class Attempts:
 
 def _not_found(ask: Ask) -> RefusedRequestError:
     return RefusedRequestError(ErrorCode.MODEL_NOT_FOUND, ask.route.unknown_model(ask.model))
+
+
+def _is_of_router(answer: NodeAnswer) -> bool:
+    """Whether a 404 is of the node's router, which knows no JSON, and so says nothing of models."""
+    return answer.head.fields.get("content-type", "").startswith("text/plain")
 
 
 def _is_usual(answer: NodeAnswer) -> bool:

@@ -192,6 +192,8 @@ class Passage:
         self._take_usage(ending.usage)
         if ending.error is not None:
             self._record.outcome = Outcome.NODE_ERROR
+        elif ending.is_given_up:
+            raise NodeFailedError(Fault.GIVEN_UP, "the node gave the answer up")
         elif ending.done or _is_json(body):
             self._record.outcome = Outcome.OK
         else:

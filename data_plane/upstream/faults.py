@@ -27,6 +27,8 @@ class Fault(StrEnum):
     # Within the answer's body.
     BROKEN = "broken"
     BAD_FRAMING = "bad_framing"
+    GIVEN_UP = "given_up"
+    """Well-formed to its end, and by its own word not finished."""
 
     # We gave up by ourselves.
     NODE_DOWN = "node_down"

@@ -72,7 +72,7 @@ async def snapshot_of(
                 id=f"n{index + 1}",
                 name=f"node-{index + 1}",
                 address=node.url,
-                version="0.33.0",
+                version=node.node.version,
                 available=tuple(
                     AvailableModel(models.setdefault(model, len(models)), modified_at)
                     for model, modified_at in tags

@@ -71,6 +71,12 @@ _MIDWAY: Final = frozenset(
     }
 )
 _GO_BUFFER: Final = 2_048
+_GIVEN_UP: Final = (
+    (b'"done":true', b'"done":false'),
+    (b'"finish_reason":"stop"', b'"finish_reason":null'),
+    (b'"stop_reason":"end_turn"', b'"stop_reason":""'),
+)
+"""What a whole answer says when its generation ended without a last word, in each dialect."""
 
 
 @dataclass(slots=True)
@@ -232,7 +238,9 @@ class Writer:
             # Nothing is out yet, so the runner's failure still gets its status.
             raise MidwayError(self._fault.text)
         if self._has(FaultKind.NO_DONE):
-            self._fault, data = None, data.replace(b'"done":true', b'"done":false')
+            self._fault = None
+            for finished, given_up in _GIVEN_UP:
+                data = data.replace(finished, given_up)
         pieces = [data]
         if self._fault and self._fault.kind in _MIDWAY:
             self._after = 1

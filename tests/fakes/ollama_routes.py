@@ -69,6 +69,14 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/v1/messages": {"POST": anthropic.messages},
     "/v1/audio/transcriptions": {"POST": audio.transcriptions},
 }
+SINCE: Final[Mapping[str, tuple[int, ...]]] = {
+    "/v1/responses": (0, 13, 3),
+    "/v1/messages": (0, 14, 0),
+    "/api/status": (0, 17, 3),
+    "/v1/audio/transcriptions": (0, 20, 0),
+}
+"""Routes that came late, by the reference's paragraph 8; all others are older than the fake."""
+
 INFERENCE: Final = frozenset(
     {
         *("/api/generate", "/api/chat", "/api/embed", "/api/embeddings"),
@@ -159,6 +167,8 @@ async def _routed(node: Node, request: web.Request, path: str, body: bytes) -> w
 def _route_of(node: Node, path: str) -> tuple[Mapping[str, Handler] | None, str]:
     if path == "/api/health" and node.health_route:
         return {"GET": manage.health}, ""
+    if _release_of(node) < SINCE.get(path, ()):
+        return None, ""
     if path in ROUTES and not path.endswith("*"):
         return ROUTES[path], ""
     stem, _, tail = path.rpartition("/")
@@ -166,6 +176,11 @@ def _route_of(node: Node, path: str) -> tuple[Mapping[str, Handler] | None, str]
     if tail and tail != "*" and "%2f" not in tail.lower():
         return ROUTES.get(f"{stem}/*"), tail
     return None, ""
+
+
+def _release_of(node: Node) -> tuple[int, ...]:
+    numbers = node.version.partition("-")[0].split(".")
+    return tuple(int(number) for number in numbers)
 
 
 async def _answered(call: Call, handler: Handler, fault: Fault | None) -> web.StreamResponse:

@@ -77,3 +77,24 @@ def test_sound_json_of_another_shape_is_whole(body):
 
 def test_a_huge_answer_is_not_looked_into():
     assert complete_json(b"x" * (MAX_COMPLETE_BYTES + 1)).done
+
+
+@pytest.mark.parametrize(
+    ("body", "is_given_up"),
+    [
+        (b'{"response":"a","done":false}', True),
+        (b'{"response":"a","done":true}', False),
+        (b'{"done":false,"_debug_info":{"rendered_template":"p"}}', False),
+        (b'{"choices":[{"message":{},"finish_reason":null}]}', True),
+        (b'{"choices":[{"message":{},"finish_reason":""}]}', True),
+        (b'{"choices":[{"message":{},"finish_reason":"tool_calls"}]}', False),
+        (b'{"type":"message","content":[],"stop_reason":""}', True),
+        (b'{"type":"message","content":[],"stop_reason":null}', True),
+        (b'{"type":"message","content":[],"stop_reason":"end_turn"}', False),
+        (b'{"done":false,"error":"x"}', False),
+        (b'{"embeddings":[]}', False),
+    ],
+)
+def test_an_answer_without_a_reason_to_end_was_given_up(body: bytes, is_given_up: bool) -> None:
+    """Reference 4.2: the repeat guard ends a whole answer with status 200."""
+    assert complete_json(body).is_given_up is is_given_up
