@@ -51,6 +51,8 @@ class Origins:
         """Whether a page of this origin may call; `host` is the request's Host header."""
         if len(origin) > MAX_ORIGIN_LENGTH:
             return False
+        if not origin.isascii() or not origin.isprintable():
+            return False  # it will stand in a header of the answer
         lowered = origin.lower()
         if lowered in {f"http://{host.lower()}", f"https://{host.lower()}"}:
             return True
