@@ -253,6 +253,7 @@ async def test_a_second_signal_ends_at_once(start) -> None:
 
 
 async def test_a_node_token_is_opened_and_sent(start, session) -> None:
+    """S49."""
     fernet_key = Fernet.generate_key()
     async with FakeOllama(token="node-secret") as node:
         async with FakeOllama() as open_node:
@@ -285,6 +286,7 @@ async def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
 
 
 async def test_no_django_no_celery_and_no_ciphers_in_the_process() -> None:
+    """S51."""
     script = (
         "import sys, data_plane.__main__\n"
         "print([name for name in ('django', 'celery', 'psycopg', 'cryptography.fernet') "

@@ -88,12 +88,14 @@ def test_the_password_signs_in(run: Run) -> None:
 
 
 def test_secrets_are_private(run: Run) -> None:
+    """S49."""
     assert stat.S_IMODE(run.data_dir.stat().st_mode) == 0o700
     for path in [*(run.data_dir / "secrets").iterdir(), run.data_dir / "valkey" / "password"]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_no_secret_stands_on_a_command_line(run: Run) -> None:
+    """S35."""
     secrets = [path.read_text().strip() for path in (run.data_dir / "secrets").iterdir()]
     secrets.append((run.data_dir / "valkey" / "password").read_text().strip())
     for command in run.descendants().values():
@@ -129,6 +131,7 @@ def test_the_idle_stack_is_small(run: Run) -> None:
     ],
 )
 def test_what_dies_is_started_again(run: Run, word: str, name: str) -> None:
+    """F61."""
     victim = run.child(word)
     os.kill(victim, signal.SIGKILL)
     eventually("its death", lambda: not is_alive(victim), RECOVERY_S)

@@ -29,6 +29,7 @@ EVERYWHERE = AddressPolicy.parse(("0.0.0.0/0", "::/0"), frozenset())
     ],
 )
 def test_an_address_has_one_spelling(text: str, port: int | None, url: str) -> None:
+    """C10."""
     address = normalise(text, port)
     assert address.url == url
     assert normalise(address.url) == address
@@ -44,6 +45,7 @@ def test_an_address_has_one_spelling(text: str, port: int | None, url: str) -> N
      "http://h:1\\@evil", "http://[::1", "http://-h:1"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text: str) -> None:
+    """C10, C11."""
     with pytest.raises(InvalidAddressError) as caught:
         normalise(text)
     assert caught.value.fault is AddressFault.INVALID
@@ -51,6 +53,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("port", [0, 65_536, -1])
 def test_a_port_out_of_range_is_refused(port: int) -> None:
+    """C12."""
     with pytest.raises(InvalidAddressError) as caught:
         normalise("h", port)
     assert caught.value.fault is AddressFault.PORT
@@ -76,6 +79,7 @@ def test_private_and_loopback_addresses_pass_by_default(ip: str) -> None:
 
 @pytest.mark.parametrize("ip", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
 def test_public_addresses_need_the_allow_list(ip: str) -> None:
+    """C09, S25."""
     with pytest.raises(InvalidAddressError, match="AIVONX_NODE_ALLOWED_CIDRS"):
         POLICY.check(ipaddress.ip_address(ip), 11_434)
     EVERYWHERE.check(ipaddress.ip_address(ip), 11_434)
@@ -90,12 +94,14 @@ def test_public_addresses_need_the_allow_list(ip: str) -> None:
      "2002:a9fe:a9fe::1"],
 )  # fmt: skip
 def test_metadata_and_its_kin_are_refused_whatever_the_allow_list(ip: str) -> None:
+    """C09, S25."""
     with pytest.raises(InvalidAddressError) as caught:
         EVERYWHERE.check(ipaddress.ip_address(ip), 11_434)
     assert caught.value.fault is AddressFault.NOT_ALLOWED
 
 
 def test_our_own_ports_on_this_machine_are_refused() -> None:
+    """C12, S27."""
     with pytest.raises(InvalidAddressError) as caught:
         POLICY.check(ipaddress.ip_address("127.0.0.1"), 6379)
     assert caught.value.fault is AddressFault.PORT

@@ -14,6 +14,7 @@ def test_a_minted_key_parses_to_its_own_id_and_hash() -> None:
 
 
 def test_a_minted_key_has_the_published_shape() -> None:
+    """S13."""
     minted = credentials.mint()
     prefix, key_id, secret, check = minted.text.split("_")
     assert (prefix, len(key_id), len(secret), len(check)) == ("olp", 12, 43, 6)
@@ -28,6 +29,7 @@ def test_two_keys_share_nothing() -> None:
 
 
 def test_a_typo_anywhere_is_refused_by_the_check_digits() -> None:
+    """S13."""
     text = credentials.mint().text
     for index, letter in enumerate(text):
         typo = text[:index] + ("a" if letter != "a" else "b") + text[index + 1 :]

@@ -65,6 +65,7 @@ def test_another_document_is_an_error(data: bytes) -> None:
 
 
 def test_texts_of_a_hostile_node_are_bounded() -> None:
+    """S50."""
     ((model, modified_at),) = parse_tags(
         json.dumps(
             {"models": [{"name": "a", "digest": "d" * 9_999, "modified_at": "m" * 9_999}]}

@@ -37,6 +37,7 @@ def test_the_same_state_gives_the_same_bytes() -> None:
 
 
 def test_unknown_fields_are_ignored() -> None:
+    """F49."""
     sealed = wire.seal(snapshot(), KEY)
     header, _, payload = sealed.partition(b"\n")
     assert (
@@ -69,6 +70,7 @@ def test_every_truncation_is_refused() -> None:
 
 
 def test_another_key_is_a_bad_signature() -> None:
+    """S43."""
     assert refusal_of(wire.seal(snapshot(), b"somebody else's own key")) is Refusal.BAD_SIGNATURE
 
 
@@ -92,6 +94,7 @@ def test_a_model_beyond_the_table_is_malformed() -> None:
 
 
 def test_an_oversized_snapshot_is_refused_unread() -> None:
+    """F49, S50."""
     assert refusal_of(b" " * (wire.MAX_SNAPSHOT_BYTES + 1)) is Refusal.TOO_LARGE
 
 

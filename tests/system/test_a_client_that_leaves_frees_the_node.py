@@ -13,6 +13,7 @@ CANCEL_S = 1.0
 
 
 def test_leaving_mid_stream_cancels_the_request_at_the_node(stack: Stack) -> None:
+    """F32."""
     node = stack.serving_node()
     node.pace(token_s=0.05)
     stream = stack.plane.stream(500)
@@ -27,6 +28,7 @@ def test_leaving_mid_stream_cancels_the_request_at_the_node(stack: Stack) -> Non
 
 
 def test_leaving_before_the_first_byte_cancels_it_too(stack: Stack) -> None:
+    """F33."""
     node = stack.serving_node()
     node.hold_first_byte()
     stream = stack.plane.stream(5)

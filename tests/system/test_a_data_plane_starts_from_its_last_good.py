@@ -20,6 +20,7 @@ COLD_START_S = 6.0
 
 @on_both_databases
 def test_it_serves_with_everything_else_down(stack: Stack) -> None:
+    """F54."""
     stack.serving_node()
     applied = stack.plane.applied()
     stack.valkey.kill()
@@ -39,6 +40,7 @@ def test_it_serves_with_everything_else_down(stack: Stack) -> None:
 
 
 def test_a_corrupted_last_good_is_ignored_with_a_reason(stack: Stack) -> None:
+    """F64."""
     stack.serving_node()
     last_good = _last_good(stack)
     assert stat.S_IMODE(last_good.stat().st_mode) == 0o600

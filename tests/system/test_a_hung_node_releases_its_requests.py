@@ -20,6 +20,7 @@ RELEASE_S = 5.0
 
 
 def test_requests_waiting_on_a_frozen_node_are_answered_by_another(stack: Stack) -> None:
+    """F06."""
     hung, other = stack.serving_node(), stack.serving_node()
     streams = hold_requests(stack, hung, other)
 
@@ -37,6 +38,7 @@ def test_requests_waiting_on_a_frozen_node_are_answered_by_another(stack: Stack)
 
 
 def test_with_no_other_node_the_client_is_told_then_and_not_minutes_later(stack: Stack) -> None:
+    """F06."""
     hung = stack.serving_node()
     hung.hold_first_byte()
     with stack.plane.stream(5) as stream:
@@ -50,6 +52,7 @@ def test_with_no_other_node_the_client_is_told_then_and_not_minutes_later(stack:
 
 
 def test_a_stream_whose_node_freezes_ends_visibly_broken(stack: Stack) -> None:
+    """F07."""
     hung = stack.serving_node()
     hung.pace(token_s=0.05)
     with stack.plane.stream(200) as stream:
@@ -64,6 +67,7 @@ def test_a_stream_whose_node_freezes_ends_visibly_broken(stack: Stack) -> None:
 
 
 def test_a_slow_node_is_left_alone(stack: Stack) -> None:
+    """F08."""
     slow = stack.serving_node()
     slow.pace(first_byte_s=4.0)
 

@@ -17,6 +17,7 @@ FOUND_S = 12.0 + 1.0
 
 
 def test_a_snapshot_written_without_a_hint_is_applied_within_twelve_seconds(stack: Stack) -> None:
+    """F46."""
     stack.serving_node()
     epoch, revision = stack.plane.applied()
     stack.worker.freeze()  # so that nobody else publishes

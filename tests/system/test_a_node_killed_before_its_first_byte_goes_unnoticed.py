@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_requests_waiting_for_their_first_byte_are_answered_by_another_node(stack: Stack) -> None:
+    """F03."""
     dying, other = stack.serving_node(), stack.serving_node()
     streams = hold_requests(stack, dying, other)
 

@@ -33,6 +33,7 @@ def _broken_stream(stack: Stack, path: str, begun: bytes) -> RawStream:
 
 
 def test_a_native_stream_ends_with_an_error_record(stack: Stack) -> None:
+    """F04."""
     stream = _broken_stream(stack, "/api/chat", b'"done":false')
 
     last = stream.records[-1]
@@ -43,6 +44,7 @@ def test_a_native_stream_ends_with_an_error_record(stack: Stack) -> None:
 
 
 def test_an_openai_stream_ends_with_an_error_event(stack: Stack) -> None:
+    """F04."""
     stream = _broken_stream(stack, "/v1/chat/completions", b"data: ")
 
     events = [line for line in stream.body.split(b"\n\n") if line.startswith(b"data: ")]
@@ -51,6 +53,7 @@ def test_an_openai_stream_ends_with_an_error_event(stack: Stack) -> None:
 
 
 def test_an_anthropic_stream_ends_with_an_error_event(stack: Stack) -> None:
+    """F04."""
     stream = _broken_stream(stack, "/v1/messages", b"event: content_block_delta")
 
     assert b"event: error\n" in stream.body.split(b"\n\n")[-2] + b"\n"

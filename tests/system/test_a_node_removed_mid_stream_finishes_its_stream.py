@@ -30,6 +30,7 @@ def _disable(stack: Stack, node: NodeProcess) -> None:
 def test_the_stream_finishes_and_no_new_request_comes(
     stack: Stack, take_out: Callable[[Stack, NodeProcess], None]
 ) -> None:
+    """F31, C28."""
     leaving = stack.serving_node()
     leaving.pace(token_s=0.05)
     with stack.plane.stream(WORDS) as stream:

@@ -18,6 +18,7 @@ REPAIR_S = 10.0
 
 
 def test_an_older_revision_is_refused_reported_and_repaired(stack: Stack) -> None:
+    """F48."""
     older = stack.redis.get(keys.SNAPSHOT)
     stack.serving_node()
     newest = stack.plane.applied()
@@ -46,6 +47,7 @@ def test_an_older_revision_is_refused_reported_and_repaired(stack: Stack) -> Non
 def test_a_spoilt_snapshot_is_refused_with_its_reason(
     stack: Stack, old: bytes, new: bytes, reason: Refusal
 ) -> None:
+    """F49, S43."""
     stack.serving_node(weight=2)
     newest = stack.plane.applied()
     stack.worker.freeze()

@@ -25,6 +25,7 @@ SPELLINGS = (
 
 
 def test_the_first_key_closes_the_door_and_its_revocation_shuts_it_out(stack: Stack) -> None:
+    """C27."""
     stack.serving_node()
     plane = stack.plane
     assert plane.chat("llama3.2").status_code == 200
@@ -58,6 +59,7 @@ def test_a_key_may_be_sent_in_each_of_the_three_ways(stack: Stack) -> None:
 
 
 def test_a_forbidden_model_is_forbidden_in_every_spelling(stack: Stack) -> None:
+    """B64, B65."""
     node = stack.serving_node(ALLOWED, FORBIDDEN)
     key = stack.api.key_create("narrow", allowed_models=[ALLOWED])["key"]
     stack.await_applied()
@@ -70,6 +72,7 @@ def test_a_forbidden_model_is_forbidden_in_every_spelling(stack: Stack) -> None:
 
 
 def test_a_second_spelling_of_the_model_key_does_not_smuggle_one_in(stack: Stack) -> None:
+    """B62."""
     node = stack.serving_node(ALLOWED, FORBIDDEN)
     key = stack.api.key_create("narrow", allowed_models=[ALLOWED])["key"]
     stack.await_applied()
@@ -81,6 +84,7 @@ def test_a_second_spelling_of_the_model_key_does_not_smuggle_one_in(stack: Stack
 
 
 def test_a_key_expires_by_the_data_planes_own_clock(stack: Stack) -> None:
+    """F54."""
     stack.serving_node()
     expires_at = datetime.now(tz=UTC) + timedelta(seconds=3)
     key = stack.api.key_create("short", expires_at=expires_at.isoformat())["key"]

@@ -19,6 +19,7 @@ WRONG_KEY: Final = "olp_canarycanary_" + "w" * 43 + "_zzzzzz"
 
 
 def test_nothing_secret_is_logged_on_good_days_and_bad(stack: Stack) -> None:
+    """S11, S35."""
     node = stack.serving_node(token=NODE_TOKEN)
     stack.api.ask("POST", "/api/proxy/nodes", {"name": "x", "address": "!", "token": NODE_TOKEN})
     key = stack.api.key_create("logged")["key"]

@@ -23,6 +23,7 @@ SLOW_S = 2.0
 
 
 def test_killing_redis_costs_no_request(stack: Stack) -> None:
+    """F43."""
     stack.serving_node()
     stack.serving_node()
     with Canary([stack.plane.port], MODEL) as canary:
@@ -37,6 +38,7 @@ def test_killing_redis_costs_no_request(stack: Stack) -> None:
 
 
 def test_a_frozen_redis_costs_no_request_and_no_time(stack: Stack) -> None:
+    """F45."""
     stack.serving_node()
     stack.serving_node()
     with Canary([stack.plane.port], MODEL) as canary:
@@ -58,6 +60,7 @@ def test_a_frozen_redis_costs_no_request_and_no_time(stack: Stack) -> None:
 
 
 def test_an_emptied_redis_is_filled_again_and_nothing_is_forgotten_meanwhile(stack: Stack) -> None:
+    """F44."""
     stack.serving_node()
     with Canary([stack.plane.port], MODEL) as canary:
         eventually("traffic flows", lambda: canary.served_since(0) > 10, 5)
@@ -72,6 +75,7 @@ def test_an_emptied_redis_is_filled_again_and_nothing_is_forgotten_meanwhile(sta
 
 
 def test_a_sweep_runs_after_every_restart_of_redis(stack: Stack) -> None:
+    """F59."""
     for _ in range(3):
         stack.valkey.kill()
         stack.start_valkey()

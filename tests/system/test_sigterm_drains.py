@@ -17,6 +17,7 @@ AT_ONCE_S = 1.0
 
 
 def test_running_streams_finish_and_the_exit_code_is_zero(stack: Stack) -> None:
+    """F62."""
     node = stack.serving_node()
     node.pace(token_s=0.05)
     with stack.plane.stream(60) as stream:
@@ -44,6 +45,7 @@ def test_an_idle_instance_ends_at_once(stack: Stack) -> None:
 
 
 def test_the_second_instance_serves_on(stack: Stack) -> None:
+    """F62."""
     stack.serving_node()
     second = stack.second_plane
     eventually("the second is ready", lambda: second.readiness().status_code == 200, 10)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_killing_control_plane_and_worker_costs_no_request(stack: Stack) -> None:
+    """F54."""
     stack.serving_node()
     stack.serving_node()
     with Canary([stack.plane.port], MODEL) as canary:
@@ -31,6 +32,7 @@ def test_killing_control_plane_and_worker_costs_no_request(stack: Stack) -> None
 
 
 def test_a_change_committed_while_nobody_could_publish_is_published_later(stack: Stack) -> None:
+    """F53."""
     stack.worker.kill()
     node = stack.node("gemma3:latest")
     stack.api.node_add("unpublished", node.url)

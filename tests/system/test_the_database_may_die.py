@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @on_postgresql
 def test_killing_the_database_costs_no_request(stack: Stack) -> None:
+    """F52."""
     stack.serving_node()
     stack.serving_node()
     with Canary([stack.plane.port], MODEL) as canary:

@@ -17,6 +17,7 @@ NEXT_SWEEP_S = 25.0
 
 
 def test_the_next_sweep_runs_after_a_kill_in_the_middle_of_one(stack: Stack) -> None:
+    """F56."""
     stack.api.config_change(probe_timeout_s=3)
     hung = stack.serving_node()
     hung.freeze()
@@ -32,6 +33,7 @@ def test_the_next_sweep_runs_after_a_kill_in_the_middle_of_one(stack: Stack) -> 
 
 
 def test_two_workers_with_a_beat_each_check_a_node_no_oftener_than_one(stack: Stack) -> None:
+    """F57."""
     node = stack.serving_node()
     stack.api.config_change(health_interval_s=2, probe_interval_s=60)
     second = stack.worker_named("worker-2")

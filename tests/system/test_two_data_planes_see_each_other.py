@@ -42,6 +42,7 @@ def test_least_active_counts_the_requests_of_the_other_instance(stack: Stack) ->
 
 
 def test_an_instance_that_was_killed_stops_counting(stack: Stack) -> None:
+    """F61."""
     busy = stack.serving_node()
     busy.pace(token_s=0.1)
     second = stack.second_plane

@@ -126,6 +126,7 @@ def test_another_instance_sees_what_all_workers_do(stack: Stack, nodes: list[Nod
 def test_a_killed_worker_takes_only_its_own_streams_along(
     stack: Stack, nodes: list[NodeProcess]
 ) -> None:
+    """F61."""
     group = stack.group
     streams = open_streams(group, STREAMS)
     victim = max(group.workers(), key=lambda worker: worker["in_flight"])
@@ -160,6 +161,7 @@ def _is_broken(stream: RawStream) -> bool:
 
 
 def test_new_connections_succeed_while_workers_are_killed(stack: Stack) -> None:
+    """F61."""
     stack.serving_node()
     group = stack.group
     for victim in group.workers()[:3]:

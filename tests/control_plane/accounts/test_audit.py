@@ -126,6 +126,7 @@ def test_who_is_not_signed_in_leaves_no_record(as_nobody: APIClient) -> None:
 
 
 def test_secrets_are_masked_on_the_way_in(db: None) -> None:
+    """S35."""
     audit_record("x", "y", after={"node_token": "abc", "name": "n", "password": ""})
     assert AuditRecord.objects.get().after == {"node_token": "***", "name": "n", "password": ""}
 

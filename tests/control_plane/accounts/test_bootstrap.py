@@ -30,6 +30,7 @@ def bootstrap() -> str:
 
 
 def test_a_password_is_generated_said_once_and_kept_for_us_alone(tmp_path: Path) -> None:
+    """S19."""
     path = tmp_path / "initial_admin_password"
     line = bootstrap()
     password = path.read_text().strip()

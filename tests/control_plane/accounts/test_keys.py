@@ -51,6 +51,7 @@ def test_c25_the_text_is_shown_once_and_never_again(as_operator: APIClient) -> N
 
 
 def test_the_snapshot_gets_what_proves_the_key(as_operator: APIClient) -> None:
+    """S15."""
     soon = timezone.now() + timedelta(days=1)
     text = make(as_operator, expires_at=soon.isoformat(), allowed_models=["Qwen3:*"]).data["key"]
     (key,) = keys_for_snapshot()

@@ -140,6 +140,7 @@ def test_s19_passwords_are_hashed_with_argon2id(db: None, settings: SettingsWrap
 
 
 def test_c22_a_spoofed_forwarding_header_does_not_escape_the_lock(cast: Cast) -> None:
+    """S18."""
     lock("bob")
     spoofed = sign_in("bob", PASSWORD, **{"X-Forwarded-For": "192.0.2.7"})
     assert spoofed.status_code == 429

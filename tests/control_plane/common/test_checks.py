@@ -94,6 +94,7 @@ def test_settings_that_contradict_each_other_are_named(
 
 
 def test_an_app_that_forgets_used_tokens_is_an_error(settings):
+    """S17."""
     settings.INSTALLED_APPS = [
         name for name in settings.INSTALLED_APPS if not name.endswith("token_blacklist")
     ]

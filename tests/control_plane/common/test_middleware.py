@@ -20,6 +20,7 @@ def requests_in(lines: list) -> list:
 
 
 def test_the_callers_id_is_echoed(as_nobody):
+    """S39."""
     assert as_nobody.get("/livez", HTTP_X_REQUEST_ID="mine-1")["X-Request-ID"] == "mine-1"
 
 
@@ -44,6 +45,7 @@ def test_what_machines_ask_all_day_is_told_at_level_debug(lines, as_nobody):
 
 
 def test_a_line_break_in_the_path_stays_in_the_line(lines, as_nobody):
+    """C31."""
     as_nobody.get("/a%0d%0aforged")
     [line] = requests_in(lines)
     assert line["path"] == "/a\r\nforged"  # the JSON renderer escapes it

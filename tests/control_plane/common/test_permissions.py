@@ -44,6 +44,7 @@ def test_a_method_that_is_offered_but_not_declared_is_denied_to_everybody(role, 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 @pytest.mark.parametrize("role", [None, *Role])
 def test_a_view_that_declares_nothing_denies_everything(role, method, db):
+    """S32."""
     assert status(Silent, method, role) in {401, 403}
 
 

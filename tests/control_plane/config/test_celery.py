@@ -20,11 +20,13 @@ def test_every_task_of_the_schedule_exists():
 
 
 def test_a_tick_that_could_not_run_in_time_expires():
+    """F60."""
     for entry in app.conf.beat_schedule.values():
         assert entry["options"]["expires"] == entry["schedule"]
 
 
 def test_messages_are_json_and_short_lived():
+    """F56, S44."""
     assert app.conf.accept_content == ["json"]
     assert app.conf.task_serializer == "json"
     assert app.conf.task_publish_retry is False
@@ -34,6 +36,7 @@ def test_messages_are_json_and_short_lived():
 
 
 def test_a_task_goes_on_under_the_id_of_the_request_that_woke_it():
+    """S39."""
     request_id_enter("the-caller")
     told = tell_request_id.apply(headers={TASK_HEADER: "req-1"})
     assert told.get() == "req-1"

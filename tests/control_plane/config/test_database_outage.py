@@ -81,6 +81,7 @@ def timed(stack: Stack, path: str, headers: dict[str, str]) -> tuple[int, str, f
 
 
 def test_an_outage_is_503_in_time_and_over_with_the_first_request_after_it(stack: Stack) -> None:
+    """F52."""
     access = stack.sign_in().json()["access"]
     headers = {"Authorization": f"Bearer {access}"}
     with ThreadPoolExecutor(THREADS) as threads:

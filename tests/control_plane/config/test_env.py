@@ -110,6 +110,7 @@ def test_sqlite_is_opened_as_several_processes_need_it():
 
 
 def test_postgresql_is_pooled_and_bounded():
+    """S41."""
     database = read(DATABASE_URL="postgresql://u:p%40ss@h:5433/d?sslmode=require").database
     assert (database["HOST"], database["PORT"], database["PASSWORD"]) == ("h", 5433, "p@ss")
     assert database["OPTIONS"]["sslmode"] == "require"

@@ -98,6 +98,7 @@ def test_only_json_is_read(media_type, as_admin):
 
 @pytest.mark.parametrize("target", ["/livez", USERS, "/nope", "/swagger"])
 def test_a_host_that_is_not_ours_is_400(target, as_admin):
+    """C21."""
     shape(as_admin.get(target, HTTP_HOST="evil.example"), 400, "invalid")
 
 
@@ -187,6 +188,7 @@ def strange(as_nobody, settings) -> APIClient:
 
 
 def test_a_fault_of_ours_is_500_and_tells_nothing(strange):
+    """S10."""
     answer = strange.get("/broken")
     shape(answer, 500, "internal_error")
     assert b"secret" not in answer.content
@@ -195,6 +197,7 @@ def test_a_fault_of_ours_is_500_and_tells_nothing(strange):
 
 @pytest.mark.parametrize("target", ["/without-database", "/plain-without-database"])
 def test_a_database_that_is_away_is_503(target, strange):
+    """F52."""
     answer = strange.get(target)
     shape(answer, 503, "database_unavailable")
     assert answer["Retry-After"] == "2"

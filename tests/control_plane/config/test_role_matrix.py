@@ -73,12 +73,14 @@ def client_of(
 
 
 def test_every_route_is_in_the_table_and_nothing_else():
+    """S33."""
     in_table = {resolve(path).route.replace("^", "") for path in LEAST_ROLE}
     assert in_table == {route.replace("^", "") for route, _ in routes()}
 
 
 @pytest.mark.parametrize("path", LEAST_ROLE)
 def test_each_role_may_do_what_the_table_says(path, client_of, redis):
+    """C03, S33."""
     wrong = []
     for method in METHODS:
         least = LEAST_ROLE[path].get("GET" if method == "HEAD" else method)

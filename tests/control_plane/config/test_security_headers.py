@@ -19,6 +19,7 @@ CSP = {
 
 @pytest.mark.parametrize("target", ["/livez", "/nope", "/swagger", "/api/account/me"])
 def test_every_answer_carries_the_headers(target, as_nobody):
+    """S30, S31."""
     answer = as_nobody.get(target)
     assert set(answer["Content-Security-Policy"].split("; ")) == CSP
     assert answer["X-Content-Type-Options"] == "nosniff"
@@ -69,6 +70,7 @@ def test_the_index_leads_to_swagger(as_nobody):
 
 
 def test_the_description_may_be_kept_for_those_who_are_signed_in(as_nobody, as_viewer, settings):
+    """C34."""
     settings.PUBLIC_SCHEMA = False
     assert as_nobody.get("/api/schema").status_code == 401
     assert as_viewer.get("/api/schema").status_code == 200

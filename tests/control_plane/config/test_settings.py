@@ -34,11 +34,13 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
 
 
 def test_a_deployment_with_productions_settings_has_nothing_to_warn_of():
+    """S30."""
     done = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_bad_value_stops_the_start_with_one_line():
+    """S35."""
     done = manage("check", AIVONX_LOG_LEVEL="LOUD")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -50,12 +52,14 @@ def test_no_migration_is_missing(db):
 
 
 def test_only_json_goes_out_and_permission_is_denied_by_default():
+    """S32."""
     rest = settings.REST_FRAMEWORK
     assert rest["DEFAULT_RENDERER_CLASSES"] == ["rest_framework.renderers.JSONRenderer"]
     assert rest["DEFAULT_PERMISSION_CLASSES"] == ["control_plane.common.permissions.RolePermission"]
 
 
 def test_tokens_are_short_lived_rotated_and_revocable():
+    """S17."""
     jwt = settings.SIMPLE_JWT
     assert jwt["ACCESS_TOKEN_LIFETIME"].total_seconds() <= 300
     assert jwt["REFRESH_TOKEN_LIFETIME"].total_seconds() <= 86_400
@@ -64,6 +68,7 @@ def test_tokens_are_short_lived_rotated_and_revocable():
 
 
 def test_the_database_is_set_up_as_named(db):
+    """S41."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             assert cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -83,6 +83,7 @@ async def test_the_token_is_sent_and_its_absence_is_told() -> None:
 async def test_each_way_to_answer_wrongly_has_its_outcome(
     fault: str, more: dict[str, object], expected: ProbeOutcome
 ) -> None:
+    """S28."""
     async with FakeOllama() as node:
         node.fault(fault, path="/api/version", **more)
         assert await outcome("health", node.url) is expected
@@ -111,6 +112,7 @@ async def test_a_body_without_end_is_cut_off() -> None:
 
 
 async def test_a_redirect_is_not_followed() -> None:
+    """C14."""
     async with FakeOllama() as bait, FakeOllama() as node:
         node.fault("redirect", text=f"{bait.url}/api/version")
         assert await outcome("everything", node.url) is ProbeOutcome.NOT_OLLAMA
@@ -177,6 +179,7 @@ async def test_certificates_are_verified_against_the_authorities_of_the_environm
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_the_policy_is_asked_at_every_connect(host: str) -> None:
+    """C13, S26."""
     nowhere = AddressPolicy.parse(("10.0.0.0/8",), frozenset())
     async with FakeOllama() as node:
         url = f"http://{host}:{node.port}"
@@ -203,6 +206,7 @@ async def test_what_lists_no_models_is_no_node() -> None:
 async def test_neither_environment_proxies_nor_cookies_are_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """S29."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with FakeOllama() as node:
         assert await outcome("health", node.url) is ProbeOutcome.OK

@@ -37,6 +37,7 @@ async def test_a_name_gives_its_addresses_once_each(dns: dict[str, list[str]]) -
 
 
 async def test_one_forbidden_address_refuses_the_whole_answer(dns: dict[str, list[str]]) -> None:
+    """C13, S26."""
     dns["node"] = ["10.0.0.1", "169.254.169.254"]
     with pytest.raises(InvalidAddressError) as caught:
         await PolicyResolver(POLICY).resolve("node", 11434)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def test_of_many_who_register_one_address_at_once_one_succeeds(
     start_node: Callable[..., Any],
 ) -> None:
+    """C15."""
     address = normalise(start_node().url)
     before = revision_current()[1]
     barrier = threading.Barrier(4)

@@ -111,6 +111,7 @@ def test_a_claim_from_before_the_clock_was_set_back_does_not_last(
 def test_a_backlog_of_ticks_is_one_sweep(
     make_node: Callable[..., Node], start_node: Callable[..., Any]
 ) -> None:
+    """F60."""
     fake = start_node(health_route=True)
     make_node(address=fake.url)
     for _ in range(20):
@@ -119,6 +120,7 @@ def test_a_backlog_of_ticks_is_one_sweep(
 
 
 def test_a_sweep_does_not_overlap_itself(make_node: Callable[..., Node]) -> None:
+    """F57."""
     make_node()
     with run_claim("nodes.sweep_health", 10.0):
         assert sweeps.sweep_health() is None
@@ -132,6 +134,7 @@ def test_a_sweep_does_not_overlap_itself(make_node: Callable[..., Node]) -> None
 def test_a_killed_sweep_holds_nobody_up_for_long(
     db: None, redis: Redis, interval_s: float, timeout_s: float, most_s: float
 ) -> None:
+    """F56."""
     changes = {"health_interval_s": interval_s, "probe_timeout_s": timeout_s}
     proxy_config_update(changes, "test")
     with run_claim("nodes.sweep_health", sweeps.ttl_s(Work.CHECK, proxy_config_current())):

@@ -104,6 +104,7 @@ def test_host_and_port_are_taken_as_the_replaced_system_had_them(
 def test_addresses_where_nodes_may_not_be_are_refused(
     as_operator: APIClient, address: str, code: str
 ) -> None:
+    """C09, S25."""
     answer = as_operator.post(NODES, {"name": "bad", "address": address})
     assert (answer.status_code, answer.data["code"]) == (400, code)
     assert answer.data["errors"]["address"]
@@ -136,6 +137,7 @@ def test_what_is_no_node_is_refused(as_operator: APIClient, body: object) -> Non
 def test_an_address_and_a_name_are_used_once(
     as_operator: APIClient, make_node: Callable[..., Node]
 ) -> None:
+    """C15."""
     node = make_node()
     same = as_operator.post(NODES, {"name": "other", "address": "HTTP://10.0.0.1:11434/"})
     assert (same.status_code, same.data["code"]) == (409, "already_exists")
@@ -157,6 +159,7 @@ def test_what_was_read_can_be_sent_back(
 def test_the_token_is_sealed_and_never_shown(
     as_operator: APIClient, start_node: Callable[..., Any]
 ) -> None:
+    """S35."""
     fake = start_node(token="canary-token")
     answer = as_operator.post(NODES, {"address": fake.url, "token": "canary-token"})
     assert answer.data["probe"]["outcome"] == "ok"
@@ -196,6 +199,7 @@ def test_an_edit_that_leads_nowhere_else_probes_nothing(
 
 
 def test_a_stale_edit_is_refused(as_operator: APIClient, make_node: Callable[..., Node]) -> None:
+    """C16."""
     path = f"{NODES}/{make_node().pk}"
     seen = as_operator.get(path)
     assert (

@@ -61,6 +61,7 @@ def test_what_was_read_can_be_sent_back(as_operator: APIClient) -> None:
 
 
 def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
+    """F55, C16."""
     as_operator.patch(CONFIG, {"fall": 7})
     answer = as_operator.patch(CONFIG, {"fall": 8, "revision": 0})
     assert (answer.status_code, answer.data["code"]) == (409, "version_conflict")

@@ -83,6 +83,7 @@ def test_something_newer_is_not_replaced(redis: Redis) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_many_publishers_and_many_changes_end_at_the_newest(redis: Redis) -> None:
+    """F55."""
     seen: list[int] = []
     barrier = threading.Barrier(4)
 

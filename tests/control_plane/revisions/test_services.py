@@ -51,6 +51,7 @@ def test_a_new_history_has_a_new_epoch_and_a_higher_revision(db, woken):
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_changes_never_share_a_revision(woken):
+    """F55."""
     seen: list[int] = []
     barrier = threading.Barrier(8)
 

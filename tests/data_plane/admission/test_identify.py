@@ -91,10 +91,12 @@ def test_without_a_key_one_is_asked_for() -> None:
     ids=itertools.count(),  # the keys are new at each run
 )
 def test_every_wrong_key_is_refused_alike(text: str) -> None:
+    """B53."""
     assert refusal(authorization=(f"Bearer {text}",)) == (401, ErrorCode.INVALID_API_KEY)
 
 
 def test_a_known_id_with_another_secret_is_refused() -> None:
+    """B53."""
     other = {ALICE.id: ApiKey(id=ALICE.id, sha256=CHARLIE.sha256)}
     assert refusal(x_api_key=(ALICE.text,), keys=other)[0] == 401
 
@@ -139,6 +141,7 @@ def test_beyond_loopback_a_key_is_required_even_when_none_exists() -> None:
 
 
 def test_guessing_is_slowed_down_and_good_keys_still_work() -> None:
+    """B57."""
     identifier = Identifier(is_key_always_required=False)
     statuses = [
         refusal(x_api_key=("wrong",), identifier=identifier)[0]

@@ -166,6 +166,7 @@ async def test_once_a_key_exists_it_is_required(plane) -> None:
 
 
 async def test_credentials_reach_neither_the_node_nor_the_log(plane) -> None:
+    """S05, S11."""
     async with FakeOllama() as node:
         await plane.apply(node, keys=key())
         await plane.post("/api/chat", CHAT, Authorization=f"Bearer {ALICE.text}", Cookie="a=b")
@@ -212,6 +213,7 @@ async def test_a_body_beyond_the_limit_is_refused_unread(make_plane, dial) -> No
 
 
 async def test_bodies_together_have_a_budget(make_plane, dial) -> None:
+    """F37, S53."""
     plane = await make_plane(AIVONX_MAX_BODY_BYTES="2000", AIVONX_BODY_BUDGET_BYTES="3000")
     async with FakeOllama() as node:
         await plane.apply(node)
@@ -301,6 +303,7 @@ async def test_odd_request_lines(plane, dial, line, status) -> None:
 
 
 async def test_a_page_of_a_strange_origin_is_refused(plane) -> None:
+    """B50."""
     async with FakeOllama() as node:
         await plane.apply(node)
         refused = await plane.get("/api/tags", Origin="https://evil.example")

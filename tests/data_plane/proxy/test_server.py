@@ -15,16 +15,19 @@ from data_plane.proxy import intake, server
 
 
 def test_this_aiohttp_is_safe() -> None:
+    """S01."""
     server.require_safe_aiohttp()
 
 
 def test_an_older_aiohttp_stops_the_start(monkeypatch) -> None:
+    """S01."""
     monkeypatch.setattr(server, "version", lambda _name: "3.14.2")
     with pytest.raises(RuntimeError, match=r"3\.14\.5"):
         server.require_safe_aiohttp()
 
 
 def test_the_python_parser_stops_the_start(monkeypatch) -> None:
+    """S01."""
     monkeypatch.setattr(
         aiohttp.http_parser, "HttpRequestParser", aiohttp.http_parser.HttpRequestParserPy
     )
@@ -43,6 +46,7 @@ async def test_requests_on_one_connection_are_answered_in_order(plane, dial) -> 
 
 
 async def test_a_body_that_stalls_is_given_up(plane, dial, monkeypatch) -> None:
+    """B37, F37."""
     monkeypatch.setattr(intake, "BODY_DEADLINE_S", 0.1)
     async with FakeOllama() as node:
         await plane.apply(node)

@@ -49,7 +49,7 @@ async def test_keys_stay_enforced_after_a_restart(make_plane) -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 50, 200, -1])
 async def test_a_damaged_file_is_ignored(make_plane, cut) -> None:
-    """F64."""
+    """S49. F64."""
     first = await make_plane()
     await first.app.state.offer(sealed(), "test")
     last_good(first).write_bytes(sealed()[:cut])

@@ -27,6 +27,8 @@ async def test_a_forbidden_address_gets_no_packet(host, port) -> None:
 
 
 async def test_a_dead_peer_is_noticed_by_the_kernel() -> None:
+    """F10."""
+
     class Keeping(asyncio.Protocol):
         def connection_made(self, transport) -> None:
             self.transport = transport
