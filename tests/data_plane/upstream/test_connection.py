@@ -1,6 +1,7 @@
 """A connection to a node, fed by hand: split at every byte, and broken everywhere."""
 
 import asyncio
+import contextlib
 import itertools
 
 import pytest
@@ -290,5 +291,65 @@ def test_no_cutting_changes_an_answer(wire, places) -> None:
         wired = Wired()
         wired.feed(*(wire[a:b] for a, b in itertools.pairwise(ends)))
         assert await wired.whole() == b"".join(RECORDS)
+
+    asyncio.run(run())
+
+
+SIZES = st.sampled_from([b"%x", b"%X", b"0%x", b"000%x"])
+EXTENSIONS = st.sampled_from([b"", b";a", b";a=1", b';q="z"'])
+TRAILERS = st.sampled_from([b"", b"X: 1\r\n", b"A: b\r\nLong: " + b"y" * 200 + b"\r\n"])
+HEADS = st.sampled_from([b"", INTERIM, INTERIM + INTERIM, b"HTTP/1.1 100 Continue\r\n\r\n"])
+
+
+@st.composite
+def framed(draw) -> tuple[bytes, bytes]:
+    """The bytes of a chunked answer, in any spelling that HTTP allows, and its content."""
+    parts = draw(st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=6))
+    chunks = b"".join(
+        draw(SIZES) % len(part) + draw(EXTENSIONS) + b"\r\n" + part + b"\r\n" for part in parts
+    )
+    coding = draw(st.sampled_from([b"Transfer-Encoding: chunked", b"transfer-encoding:Chunked "]))
+    last = draw(st.sampled_from([b"0", b"000"])) + draw(EXTENSIONS) + b"\r\n"
+    head = draw(HEADS) + HEAD + coding + b"\r\n\r\n"
+    return head + chunks + last + draw(TRAILERS) + b"\r\n", b"".join(parts)
+
+
+@given(framed(), st.lists(st.integers(0, 900), max_size=30), st.booleans())
+def test_any_framing_relays_the_same_content(answer, places, is_read) -> None:
+    """Whether somebody waits and reads, or content goes straight to a sink."""
+    wire, content = answer
+    ends = sorted({min(place, len(wire)) for place in places} | {0, len(wire)})
+    pieces = [wire[a:b] for a, b in itertools.pairwise(ends)]
+
+    async def run() -> None:
+        wired = Wired()
+        if is_read:
+            wired.feed(*pieces)
+            assert await wired.whole() == content
+        else:
+            seen: list[bytes] = []
+            relaying = asyncio.ensure_future(
+                wired.answer.relay(lambda data, _whole: seen.append(data))
+            )
+            await asyncio.sleep(0)
+            wired.feed(*pieces)
+            await relaying
+            assert b"".join(seen) == content
+        assert wired.rests == [True]
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.binary(max_size=50) | st.sampled_from([HEAD, b"\r\n", b"0\r\n\r\n", SIZED])))
+def test_no_bytes_make_a_connection_raise_or_take_itself_for_sound(pieces) -> None:
+    async def run() -> None:
+        wired = Wired()
+        wired.feed(*pieces)
+        assert wired.rests in ([], [True], [False], [True, False])
+        if wired.rests == [True] and not wired.transport.was_aborted:
+            assert wired.answer.done
+        wired.connection.connection_lost(None)
+        with contextlib.suppress(NodeFailedError):
+            await wired.whole()
 
     asyncio.run(run())
