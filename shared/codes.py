@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     HEADERS_TOO_LARGE = "headers_too_large"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_CONTENT_ENCODING = "unsupported_content_encoding"
+    BAD_CONTENT_ENCODING = "bad_content_encoding"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     EXPECTATION_FAILED = "expectation_failed"
     REQUEST_TIMEOUT = "request_timeout"
@@ -81,7 +82,11 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
         "raise AIVONX_MAX_BODY_BYTES"
     ),
     ErrorCode.UNSUPPORTED_CONTENT_ENCODING: (
-        "compressed request bodies are not accepted; send the body as it is"
+        "this compression is not accepted; send the body with Content-Encoding gzip or zstd, or as "
+        "it is"
+    ),
+    ErrorCode.BAD_CONTENT_ENCODING: (
+        "the request body is not what its Content-Encoding says; send it again, or uncompressed"
     ),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: "this route takes JSON; send Content-Type: application/json",
     ErrorCode.EXPECTATION_FAILED: "the only expectation understood is 100-continue",

@@ -34,7 +34,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 class Caller:
     """A client by its headers. Raises RefusedRequestError when they are refused."""
 
-    __slots__ = ("expects", "fields", "given", "headers", "origin", "raw", "version")
+    __slots__ = ("coding", "expects", "fields", "given", "headers", "origin", "raw", "version")
 
     def __init__(self, call: Call, raw: RawHeaders, origins: Origins) -> None:
         intake.check_framing(call)
@@ -51,6 +51,7 @@ class Caller:
                 raise RefusedRequestError(ErrorCode.ORIGIN_NOT_ALLOWED)
             self.headers = answer_headers(self.origin)
         self.expects = hdrs.EXPECT in headers
+        self.coding = intake.coding(call)
         self.given = Given(headers.getall(hdrs.AUTHORIZATION, ()), headers.getall("X-Api-Key", ()))
         pairs = to_node(headers.items(), forwarded=Forwarded(call.client, "http", host))
         self.fields = encode_fields(pairs)

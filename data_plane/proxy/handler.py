@@ -113,6 +113,8 @@ class Handler:
             call.reply.answer_now(answer)
             call.is_answered = True
             return not call.reply.is_held_up and self._is_done(call)
+        if call.caller.coding is not None:
+            return False
         body = call.body or b""
         intake.claim(call.claim, len(body), self._max_body_bytes)
         job = call.job = self._job(call, body)
@@ -180,7 +182,7 @@ class Handler:
                 await call.reply.answer(answer)
                 return
             body: bytes | Outline | None = call.body
-            if body is None:
+            if body is None or call.caller.coding is not None:
                 body = await intake.read_body(
                     call, self._max_body_bytes, call.claim, expects=call.caller.expects
                 )

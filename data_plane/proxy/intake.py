@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import hdrs
 from aiohttp.http import HttpVersion10, HttpVersion11
@@ -18,6 +18,14 @@ from aiohttp.web_exceptions import HTTPException
 from aiohttp.web_protocol import RequestPayloadError
 
 from data_plane.admission.gate import NoRoomError
+from data_plane.protocol.codings import (
+    ACCEPTED,
+    BadCodingError,
+    Coding,
+    Opener,
+    UnknownCodingError,
+    coding_of,
+)
 from data_plane.protocol.outline import Outline, OutlineError, Outliner
 from data_plane.protocol.routes import METHODS
 from data_plane.proxy.answers import RefusedRequestError
@@ -32,8 +40,6 @@ from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from aiohttp.streams import StreamReader
 
     from data_plane.admission.gate import BodyClaim
     from data_plane.proxy.server import Call
@@ -82,12 +88,21 @@ def check_framing(call: Call) -> None:
         is_unsupported = is_known_form and call.version == HttpVersion11
         code = ErrorCode.UNSUPPORTED_TRANSFER_CODING if is_unsupported else ErrorCode.BAD_FRAMING
         raise RefusedRequestError(code, closes=True)
-    encoding = headers.get(hdrs.CONTENT_ENCODING)
-    if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
-        raise RefusedRequestError(ErrorCode.UNSUPPORTED_CONTENT_ENCODING, closes=True)
     expectation = headers.get(hdrs.EXPECT)
     if expectation is not None and expectation.strip().lower() != "100-continue":
         raise RefusedRequestError(ErrorCode.EXPECTATION_FAILED, closes=True)
+
+
+def coding(call: Call) -> Coding | None:
+    """How the body is compressed; raises RefusedRequestError for a way that is not opened here."""
+    try:
+        return coding_of(", ".join(call.headers.getall(hdrs.CONTENT_ENCODING, ())))
+    except UnknownCodingError as error:
+        raise RefusedRequestError(
+            ErrorCode.UNSUPPORTED_CONTENT_ENCODING,
+            headers={"Accept-Encoding": ACCEPTED},
+            closes=True,
+        ) from error
 
 
 async def read_body(call: Call, limit: int, held: BodyClaim, *, expects: bool) -> bytes | Outline:
@@ -95,44 +110,48 @@ async def read_body(call: Call, limit: int, held: BodyClaim, *, expects: bool) -
 
     A large one is not held: its outline is given, and the claim closes the file that it lies in.
     """
-    if call.content.is_eof() and not expects:
-        return await _read_parts(call, limit, held)  # without a timer, since nothing is waited for
+    coded = call.caller.coding
+    content = call.content if coded is None else _Opened(call, coded, limit)
     declared = _declared(call)
+    if call.content.is_eof() and not expects:
+        # Without a timer, since nothing is waited for.
+        return await _read_parts(content, declared, limit, held)
     claim_room = claim if declared <= HELD_BODY_BYTES else _claim_spool
     claim_room(held, declared, limit)
     if expects and call.connection.transport is not None:
         call.connection.transport.write(_CONTINUE)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S + declared * BODY_DEADLINE_PER_BYTE_S):
-            return await _read_parts(call, limit, held)
+            return await _read_parts(content, declared, limit, held)
     except TimeoutError as error:
         raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from error
     except (RequestPayloadError, HttpProcessingError, HTTPException) as error:
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True) from error
 
 
-async def _read_parts(call: Call, limit: int, held: BodyClaim) -> bytes | Outline:
+async def _read_parts(
+    content: _Content, declared: int, limit: int, held: BodyClaim
+) -> bytes | Outline:
     parts: list[bytes] = []
     size = 0
-    is_large = _declared(call) > HELD_BODY_BYTES
-    content = call.content
+    is_large = declared > HELD_BODY_BYTES
     while not is_large and (chunk := await content.readany()):
         size += len(chunk)
         is_large = size > HELD_BODY_BYTES
         claim(held, min(size, HELD_BODY_BYTES), limit)
         parts.append(chunk)
     if is_large:
-        return await _spool(call, parts, limit, held)
+        return await _spool(content, parts, limit, held)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _spool(call: Call, parts: list[bytes], limit: int, held: BodyClaim) -> Outline:
+async def _spool(content: _Content, parts: list[bytes], limit: int, held: BodyClaim) -> Outline:
     """Read on, from memory to disk."""
     outliner, size = Outliner(), 0
     with _spool_faults():
         store = StoredFile.nameless(held.spool_dir)
     held.moves_to(store)
-    while chunk := parts.pop(0) if parts else await _some(call.content):
+    while chunk := parts.pop(0) if parts else await _some(content):
         size += len(chunk)
         _claim_spool(held, size, limit)
         with _spool_faults():
@@ -154,7 +173,48 @@ def _spool_faults() -> Iterator[None]:
         ) from error
 
 
-async def _some(content: StreamReader) -> bytes:
+class _Content(Protocol):
+    """Where a body comes from."""
+
+    async def readany(self) -> bytes:
+        """What comes next, b"" at the end."""
+
+
+class _Opened:
+    """A compressed body, opened on its way in: what it stands for counts against the limit."""
+
+    def __init__(self, call: Call, coding: Coding, limit: int) -> None:
+        self._call = call
+        self._limit = limit
+        self._opener = Opener(coding)
+        self._packed_size = 0
+        self._pieces: Iterator[bytes] = iter(())
+
+    async def readany(self) -> bytes:
+        """The next piece; the loop may turn before each."""
+        await asyncio.sleep(0)
+        try:
+            while True:
+                piece = next(self._pieces, b"")
+                if piece:
+                    return piece
+                packed = await self._packed()
+                if not packed:
+                    self._opener.end()
+                    return b""
+                self._packed_size += len(packed)
+                if self._packed_size > self._limit:
+                    raise RefusedRequestError(ErrorCode.PAYLOAD_TOO_LARGE, closes=True)
+                self._pieces = self._opener.feed(packed)
+        except BadCodingError as error:
+            raise RefusedRequestError(ErrorCode.BAD_CONTENT_ENCODING, closes=True) from error
+
+    async def _packed(self) -> bytes:
+        at_hand, self._call.body = self._call.body, None
+        return at_hand or await self._call.content.readany()
+
+
+async def _some(content: _Content) -> bytes:
     """What comes next, collected so that it is worth a write."""
     parts, size = [], 0
     while size < _SPOOL_PIECE_BYTES and (chunk := await content.readany()):

@@ -12,8 +12,8 @@ STANDARD = sys.stdlib_module_names
 ALLOWED = {
     "shared": {"msgspec", "shared"},
     "data_plane": {
-        "aiohttp", "cryptography", "hiredis", "msgspec", "multidict", "prometheus_client", "redis",
-        "uvloop", "yarl", "data_plane", "shared",
+        "aiohttp", "backports", "compression", "cryptography", "hiredis", "msgspec", "multidict",
+        "prometheus_client", "redis", "uvloop", "yarl", "data_plane", "shared",
     },
     "control_plane": {
         "aiohttp", "celery", "control_plane", "corsheaders", "cryptography", "csp", "django",

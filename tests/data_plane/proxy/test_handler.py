@@ -258,7 +258,7 @@ async def test_continue_is_said_only_to_those_who_may(plane, dial) -> None:
     ("head", "status"),
     [
         ("Expect: foo", 417),
-        ("Content-Encoding: gzip", 415),
+        ("Content-Encoding: br", 415),
         ("Transfer-Encoding: gzip, chunked", 501),
         ("Transfer-Encoding: ,chunked", 400),
         ("Transfer-Encoding: chunked\r\nContent-Length: 3", 400),
