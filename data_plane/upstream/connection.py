@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from data_plane.protocol.bodies import body_of
+from data_plane.protocol.bodies import ChunkedBody, body_of
 from data_plane.protocol.heads import MAX_HEAD_BYTES, BadHeadError, NodeHead, parse_head
 from data_plane.protocol.large import LargeBody
 from data_plane.settings import HELD_ANSWER_BYTES, UPSTREAM_READ_BUFFER_BYTES
@@ -60,7 +60,6 @@ class NodeAnswer:
         "on_news",
         "sink",
         "status",
-        "take_whole",
     )
 
     def __init__(
@@ -82,10 +81,6 @@ class NodeAnswer:
 
         self.sink: Sink | None = None
         """Where content goes; None: it is held here."""
-
-        self.take_whole: Callable[[bytes], bool] | None = None
-        """Tried first with whatever arrives between two chunks: takes what is exactly one chunk and
-        needs no more looking at."""
 
         self.on_news: Callable[[], None] | None = None
         """Called, instead of waking whoever waits, when something can be said about the answer and
@@ -140,6 +135,14 @@ class NodeAnswer:
         if self._parts:
             sink(self.held(), None)
         self.sink = sink
+
+    def offer_first(self, make: Callable[[ChunkedBody], Callable[[bytes], bool]]) -> None:
+        """Have what arrives offered to this first: it says whether it has dealt with it.
+
+        It has to leave alone what is not exactly one chunk, beginning where the body `is_aligned`.
+        """
+        if self._connection is not None:
+            self._connection.offer_first(make)
 
     async def ended(self) -> None:
         """Until the end of the body. Raises NodeFailedError."""
@@ -251,6 +254,7 @@ class NodeConnection(asyncio.Protocol):
         "_is_write_paused",
         "_on_rest",
         "_outbox",
+        "_take_whole",
         "_transport",
         "has_received",
         "idle_since",
@@ -270,6 +274,7 @@ class NodeConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: NodeAnswer | None = None
         self._body: Body | None = None
+        self._take_whole: Callable[[bytes], bool] | None = None
         self._buffer = b""
         self._interim_heads = 0
         self._is_paused = False
@@ -316,6 +321,11 @@ class NodeConnection(asyncio.Protocol):
             transport.write(head + body)
         return answer
 
+    def offer_first(self, make: Callable[[ChunkedBody], Callable[[bytes], bool]]) -> None:
+        """See `NodeAnswer.offer_first`."""
+        if isinstance(self._body, ChunkedBody):
+            self._take_whole = make(self._body)
+
     async def send_body(self, body: bytes | LargeBody) -> None:
         """Write a large body in pieces, until the node answers, early or not.
 
@@ -358,6 +368,9 @@ class NodeConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Per chunk: one read, one scan, one write."""
+        take = self._take_whole
+        if take is not None and take(data):
+            return
         answer, body = self._answer, self._body
         if answer is None:
             self.abort()  # nothing was asked: whatever this is, the next answer must not begin so
@@ -368,9 +381,6 @@ class NodeConnection(asyncio.Protocol):
         lease = answer.lease
         if lease is not None:
             lease.has_spoken = True
-        take = answer.take_whole
-        if take is not None and body.is_aligned and take(data):
-            return
         content = body.feed(data)
         sink = answer.sink
         if sink is not None:
@@ -423,7 +433,7 @@ class NodeConnection(asyncio.Protocol):
         if body.error:
             self._fail(answer, Fault.BAD_FRAMING, body.error)
             return
-        self._answer = self._body = None
+        self._answer = self._body = self._take_whole = None
         self.resume()
         is_reusable = (
             answer.head.keeps_alive and not body.has_extra and not self._is_sending and self.is_open
@@ -443,7 +453,7 @@ class NodeConnection(asyncio.Protocol):
         self._on_rest(self, False)  # noqa: FBT003 - a callback's only argument
         self._wake_writer()
         answer, body = self._answer, self._body
-        self._answer = self._body = None
+        self._answer = self._body = self._take_whole = None
         if answer is None:
             return
         if body is None:
@@ -483,7 +493,7 @@ class NodeConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it now; nothing that is unsent matters."""
-        self._answer = self._body = None
+        self._answer = self._body = self._take_whole = None
         if self._transport is not None:
             self._transport.abort()
 
