@@ -4,8 +4,10 @@ The programs are not run here. What they send was read in their sources (Open We
 command) or taken down while they ran against this system (Claude Code 2.1, Codex 0.169).
 """
 
+import gzip
 import json
 import re
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,11 @@ from typing import Any
 import httpx2
 import pytest
 from fakes.installation import ROOT, Installation
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -147,6 +154,16 @@ def test_the_answers_come_to_their_end(system):
         assert json.loads(chat.text.splitlines()[-1])["done_reason"] == "stop"
     assert "event: message_stop" in send(system, CLAUDE_CODE)[-1].text
     assert "event: response.completed" in send(system, CODEX_CLI)[-1].text
+
+
+@pytest.mark.parametrize(("coding", "compress"), [("zstd", zstd.compress), ("gzip", gzip.compress)])
+def test_codex_may_compress_what_it_sends(system, coding, compress):
+    (_, path, body) = CODEX_CLI.sends[0]
+    address = CODEX_CLI.address.replace("http://127.0.0.1:11435", system.proxy)
+    headers = CODEX_CLI.headers | {"Content-Type": "application/json", "Content-Encoding": coding}
+    packed = compress(json.dumps(body).encode())
+    answer = httpx2.post(address + path, content=packed, headers=headers, timeout=20)
+    assert "event: response.completed" in answer.text
 
 
 def test_every_setting_of_the_readme_is_proved():
