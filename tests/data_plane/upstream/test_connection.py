@@ -328,12 +328,9 @@ def test_any_framing_relays_the_same_content(answer, places, is_read) -> None:
             assert await wired.whole() == content
         else:
             seen: list[bytes] = []
-            relaying = asyncio.ensure_future(
-                wired.answer.relay(lambda data, _whole: seen.append(data))
-            )
-            await asyncio.sleep(0)
+            wired.answer.drain_to(lambda data, _whole: seen.append(data))
             wired.feed(*pieces)
-            await relaying
+            await wired.answer.ended()
             assert b"".join(seen) == content
         assert wired.rests == [True]
 
