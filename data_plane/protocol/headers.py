@@ -82,7 +82,8 @@ def to_node(
 def to_client(node: Iterable[tuple[str, str]]) -> Pairs:
     """What of a node's headers passes."""
     pairs = list(node)
-    dropped = _KEPT_FROM_CLIENT | _named_by_connection(pairs)
+    named = _named_by_connection(pairs)
+    dropped = _KEPT_FROM_CLIENT | named if named else _KEPT_FROM_CLIENT
     return [
         (name, value)
         for name, value in pairs

@@ -4,16 +4,18 @@ Strict, because a proxy that repairs what it reads lets two readers disagree abo
 ends: every line ends in CRLF, names are tokens, values hold no control bytes, a length is stated
 once and never beside a transfer coding, and the only coding is `chunked`.
 
-Nodes say the same head again and again, so heads that were read are remembered.
+Nodes say the same head again and again, so heads that were read are remembered; and each line of
+them, since of a head that is new it is mostly the date or the length that is.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
+
+import msgspec
 
 from data_plane.protocol.headers import Pairs, to_client
 
@@ -38,8 +40,7 @@ class BadHeadError(Exception):
     """The node's answer does not begin as HTTP does."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeHead:
+class NodeHead(msgspec.Struct, frozen=True):
     """The head of one answer."""
 
     status: int
@@ -86,6 +87,7 @@ def parse_head(data: bytes) -> NodeHead:
     )
 
 
+@lru_cache(maxsize=MAX_REMEMBERED)
 def _field(line: bytes) -> tuple[str, str]:
     name, colon, value = line.partition(b":")
     if not colon or _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
