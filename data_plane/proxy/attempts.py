@@ -283,16 +283,14 @@ class Attempts:
 
     def _choose(self, job: Job) -> Decision | NoNode:
         """The next node. First without those that asked for a pause; then with them."""
-        excluded = self._findings.without(job.ask.canonical)
-        if job.tried:
-            excluded |= job.tried
-        busy = self._findings.busy(self._now())
-        if not excluded and not busy:
+        if not job.tried and not self._findings.speaks_against(job.ask.canonical):
             ranked = self._rankings.choose(
                 job.view.pools, job.ask.canonical, self._leases.counts, self._circuits.down
             )
             if ranked is not None:
                 return ranked
+        excluded = self._findings.without(job.ask.canonical) | job.tried
+        busy = self._findings.busy(self._now())
         choice = self._choose_among(job, excluded | busy if busy else excluded)
         if isinstance(choice, NoNode) and busy:
             choice = self._choose_among(job, excluded)

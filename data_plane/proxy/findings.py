@@ -73,6 +73,10 @@ class Findings:
         """Nodes that turned out not to have this model."""
         return self._missing.get(canonical, _NOTHING)
 
+    def speaks_against(self, canonical: str) -> bool:
+        """Whether anything found may keep a node from being chosen for this model."""
+        return bool(self._busy) or canonical in self._missing
+
     def busy(self, now: float) -> frozenset[str]:
         """Nodes that asked to be left alone for a moment."""
         if not self._busy:

@@ -331,7 +331,7 @@ class Handler:
         """Give back whatever the request still holds, and write its record."""
         record, reply = call.record, call.reply
         reply.end()
-        if call.job is not None:
+        if call.job is not None and call.job.flight is not None:
             self._attempts.abandon(call.job)
         call.claim.release()
         self._gate.in_flight -= 1

@@ -117,7 +117,8 @@ class Leases:
             held.add(lease)
         self._counts[node_id] = self._counts.get(node_id, 0) + 1
         self.journal.note(node_id)
-        self._tell_host(node_id)
+        if self._host is not None:
+            self._host.write(node_id, len(self._held[node_id]))
         return lease
 
     def drop(self, lease: Lease) -> None:
@@ -129,11 +130,8 @@ class Leases:
         if not held:
             del self._held[lease.node_id]
         self._recount(lease.node_id)
-        self._tell_host(lease.node_id)
-
-    def _tell_host(self, node_id: str) -> None:
         if self._host is not None:
-            self._host.write(node_id, len(self._held.get(node_id, ())))
+            self._host.write(lease.node_id, len(held))
 
     def _recount(self, node_id: str) -> None:
         count = len(self._held.get(node_id, ())) + self._elsewhere.get(node_id, 0)
