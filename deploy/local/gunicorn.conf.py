@@ -7,7 +7,7 @@ from deploy.local.settings import CONTROL_BIND
 from shared import environ
 
 bind = str(environ.bind(os.environ, "AIVONX_CONTROL_BIND", CONTROL_BIND))
-worker_class = "gthread"
+worker_class = "control_plane.config.worker.JsonThreadWorker"
 workers = 1
 threads = 8
 preload_app = True

