@@ -40,6 +40,7 @@ def test_a_lock_names_no_index_and_no_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_package_has_its_hashes(name: str) -> None:
+    """S03."""
     for block in re.split(r"\n(?=[A-Za-z0-9])", lock(name)):
         if PIN.match(block):
             assert "--hash=sha256:" in block, block.splitlines()[0]
@@ -71,5 +72,6 @@ def test_a_data_plane_installs_no_django() -> None:
 
 @pytest.mark.parametrize("package", sorted(FLOORS))
 def test_no_package_is_older_than_its_known_faults(package: str) -> None:
+    """S02."""
     installed = tuple(int(part) for part in re.findall(r"\d+", version(package))[:3])
     assert installed >= FLOORS[package]

@@ -14,8 +14,10 @@ NEEDED = {
 
 
 def test_two_settings_are_enough() -> None:
+    """S09."""
     loaded = settings.load(NEEDED)
     assert str(loaded.proxy_bind) == "127.0.0.1:11435"
+    assert str(loaded.metrics_bind) == "127.0.0.1:9435"
     assert loaded.max_body_bytes == 100 * 1024 * 1024
     assert loaded.instance
 

@@ -37,6 +37,7 @@ def test_the_control_plane_is_asked_by_a_name_that_it_accepts(
 
 
 def test_secrets_are_made_once_and_kept_privately(tmp_path: Path) -> None:
+    """S57."""
     make_data_dir(tmp_path)
     made = secrets_for_children({}, tmp_path)
     assert secrets_for_children({}, tmp_path) == made

@@ -46,6 +46,7 @@ def test_c07_c08_a_body_that_cannot_be_used(
 
 @pytest.mark.parametrize("name", ["a\0b", "a b", "x" * 65, "<script>", "=cmd", "bö", ""])
 def test_c08_names_of_users_are_plain(as_admin: APIClient, name: str) -> None:
+    """C30."""
     body = {"username": name, "password": "a rather long password"}
     assert as_admin.post("/api/account/users", body).status_code == 400
 
@@ -97,6 +98,7 @@ def test_c33_methods_media_types_and_accept_in_the_error_shape(
     "media_type", ["text/plain", "multipart/form-data; boundary=x", "text/xml"]
 )
 def test_c33_another_media_type_is_415(as_operator: APIClient, media_type: str) -> None:
+    """S36."""
     answer = as_operator.generic("POST", KEYS, b"name=x", content_type=media_type)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 

@@ -31,6 +31,7 @@ def revision() -> int:
 
 
 def test_c25_the_text_is_shown_once_and_never_again(as_operator: APIClient) -> None:
+    """S14."""
     made = make(as_operator)
     assert made.status_code == 201
     text = made.data["key"]
@@ -98,6 +99,7 @@ def test_c26_what_makes_no_key_is_refused(
 
 
 def test_a_key_is_for_inference_unless_somebody_says_more(as_operator: APIClient) -> None:
+    """S22."""
     key = make(as_operator).data
     assert key["scopes"] == ["inference"]
     assert keys_for_snapshot()[0].scopes == (Scope.INFERENCE,)

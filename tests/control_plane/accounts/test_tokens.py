@@ -154,6 +154,7 @@ def test_c05_of_twenty_at_once_exactly_one_gets_a_pair(cast: Cast) -> None:
 
 
 def test_c06_after_signing_out_the_refresh_token_is_dead(cast: Cast) -> None:
+    """S37."""
     pair = tokens.pair_issue(cast.bob)
     assert APIClient().post(LOGOUT, {"refresh": pair.refresh}).status_code == 204
     assert refresh(pair.refresh).status_code == 401

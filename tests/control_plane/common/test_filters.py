@@ -40,6 +40,7 @@ def test_what_is_offered_works(query, found, as_admin):
     ],
 )
 def test_what_is_not_offered_is_refused_by_name(query, parameter, as_admin):
+    """S38."""
     answer = as_admin.get(f"{USERS}?{query}")
     assert answer.status_code == 400
     assert answer.json()["code"] == "invalid_filter"

@@ -73,7 +73,7 @@ def client_of(
 
 
 def test_every_route_is_in_the_table_and_nothing_else():
-    """S33."""
+    """S48. S33."""
     in_table = {resolve(path).route.replace("^", "") for path in LEAST_ROLE}
     assert in_table == {route.replace("^", "") for route, _ in routes()}
 

@@ -53,6 +53,7 @@ async def test_a_node_with_the_health_path_is_asked_once() -> None:
 
 
 async def test_everything_is_the_probe_the_models_and_the_version() -> None:
+    """S23."""
     async with FakeOllama(["llama3.2", "qwen3:8b"], prefix="/ollama") as node:
         seen = await ask("everything", node.url)
     assert seen.probe is not None

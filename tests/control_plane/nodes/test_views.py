@@ -128,6 +128,7 @@ def test_addresses_where_nodes_may_not_be_are_refused(
     ],
 )
 def test_what_is_no_node_is_refused(as_operator: APIClient, body: object) -> None:
+    """C17, C31."""
     answer = as_operator.post(NODES, body)
     assert answer.status_code == 400
     assert answer.data["errors"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from redis.exceptions import ResponseError
 
 from control_plane.nodes.models import Node
 from control_plane.publishing import tasks
@@ -66,6 +67,20 @@ def test_publishing_writes_the_snapshot_and_sends_a_hint(redis: Redis) -> None:
     assert hint is not None
     assert (hint.epoch, hint.revision) == revision_current()
     listener.close()
+
+
+def test_a_redis_without_memory_delays_a_change_and_loses_none(redis: Redis) -> None:
+    """F50: the database has it, and the reconciler delivers it when there is room."""
+    redis.config_set("maxmemory", "1")
+    try:
+        bump()
+        with pytest.raises(ResponseError):
+            snapshot_publish()
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert snapshot_publish() is Published.WRITTEN
+    snapshot = published(redis)
+    assert (snapshot.epoch, snapshot.revision) == revision_current()
 
 
 def test_publishing_again_writes_nothing(redis: Redis) -> None:

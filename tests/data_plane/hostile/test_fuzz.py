@@ -105,7 +105,7 @@ def check_node(request: Any) -> None:
 
 
 async def test_no_spoilt_request_does_harm(make_plane: Any) -> None:
-    """B76."""
+    """S59. B76."""
     dice = random.Random(SEED)  # noqa: S311 - the same cases every time
     cases = [spoilt(dice) for _ in range(CASES)]
     plane = await make_plane()

@@ -3,6 +3,7 @@
 A row stands in a `.toml` beside this file and is named after its row of the list of bad input, as
 are the tests: `pytest -k B05`. Its keys:
 
+    also       what else it proves, in the table of tests/system/README.md
     raw        the bytes on the connection; or
     path       a POST there of `body` (or of each of `bodies`), with `headers`
     with       what `%s` stands for, one test for each
@@ -138,6 +139,7 @@ Case = tuple[dict[str, Any], str, str]
 async def test_bad_input(
     row: dict[str, Any], word: str, body: str, make_plane: Any, dial: Any
 ) -> None:
+    """S04, S10, S12."""
     plane = await make_plane(AIVONX_MAX_BODY_BYTES=str(MAX_BODY_BYTES))
     async with FakeOllama(["llama3.2", "other"]) as node:
         await plane.apply(node, keys=KEYS if row.get("keys") else ())

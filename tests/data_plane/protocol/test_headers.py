@@ -27,6 +27,7 @@ def answered(*node):
     ],
 )  # fmt: skip
 def test_what_is_not_on_the_list_stays_outside(name):
+    """S05."""
     assert name not in sent((name, "value"))
 
 
@@ -68,6 +69,7 @@ def test_a_value_of_odd_bytes_is_dropped(value):
     ],
 )  # fmt: skip
 def test_what_belongs_to_the_node_or_the_connection_does_not_reach_the_client(name):
+    """S06."""
     assert name not in answered((name, "value"))
 
 
@@ -98,6 +100,7 @@ def test_an_odd_request_id_is_not(text):
 
 @given(st.lists(st.tuples(st.text(), st.text())))
 def test_no_headers_of_a_client_add_a_name_to_those_that_pass(pairs):
+    """S05."""
     allowed = {name.lower() for name, _ in to_node([], forwarded=WHENCE)}
     allowed |= {"accept", "accept-language", "anthropic-beta", "anthropic-version"}
     allowed |= {"traceparent", "tracestate"}

@@ -57,7 +57,7 @@ async def test_a_whole_answer_that_breaks_in_its_middle_is_asked_for_again(plane
 
 @pytest.mark.parametrize("kind", ["redirect", "gzip"])
 async def test_what_nobody_asked_for_is_a_protocol_error(plane, kind) -> None:
-    """F16, F24."""
+    """S07. F16, F24."""
     answer, text, first, second = await chat_through_one_sick_node(plane, kind)
     assert answer.status == 502
     assert json.loads(text)["code"] == "upstream_protocol_error"
@@ -282,7 +282,7 @@ async def test_a_forbidden_address_gets_no_packet(make_plane) -> None:
 
 
 async def test_verdicts_that_are_too_old_do_not_cause_an_outage(plane) -> None:
-    """F30."""
+    """F58. F30."""
     async with FakeOllama() as node:
         await plane.apply(node)
         (known,) = plane.app.state.current.snapshot.nodes

@@ -133,6 +133,7 @@ ONLY_LLAMA = ("registry.ollama.ai/library/llama*",)
 
 
 def test_a_principal_sees_only_its_models():
+    """S21."""
     held = {"alpha": ["llama3", "mistral"]}
     assert [tag["name"] for tag in tags(held, allowed=ONLY_LLAMA)] == ["llama3:latest"]
     data = json.loads(catalogue(held).models(ONLY_LLAMA))["data"]
@@ -142,6 +143,7 @@ def test_a_principal_sees_only_its_models():
 
 
 def test_answers_for_different_principals_are_not_mixed_up():
+    """S21."""
     shown = catalogue({"alpha": ["llama3", "mistral"]})
     assert len(json.loads(shown.tags())["models"]) == 2
     assert len(json.loads(shown.tags(ONLY_LLAMA))["models"]) == 1
@@ -258,4 +260,5 @@ def test_a_model_that_is_not_there_is_none(name):
 
 
 def test_a_model_that_may_not_be_seen_is_none_too():
+    """S21."""
     assert catalogue({"alpha": ["mistral"]}).model("mistral", ONLY_LLAMA) is None

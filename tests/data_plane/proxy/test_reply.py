@@ -191,7 +191,7 @@ async def test_a_large_body_arrives(plane) -> None:
 
 
 async def test_a_stalled_client_holds_little_and_its_node_is_held_back(plane, dial) -> None:
-    """F35: at most 512 KiB a stream are held for a client that does not read."""
+    """S54. F35: at most 512 KiB a stream are held for a client that does not read."""
     record = b'{"response":"%b","done":false}\n' % (b"x" * 30_000)
     chunk = b"%x\r\n%b\r\n" % (len(record), record)
     head = NDJSON + b"Transfer-Encoding: chunked\r\n\r\n"

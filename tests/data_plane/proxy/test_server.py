@@ -35,6 +35,16 @@ def test_the_python_parser_stops_the_start(monkeypatch) -> None:
         server.require_safe_aiohttp()
 
 
+async def test_the_servers_own_settings(plane) -> None:
+    """S08: the library's defaults let handlers of lost clients run on, and idle clients stay."""
+    server_of_clients = plane.app._runners[-1].server
+    assert server_of_clients.handler_cancellation is True
+    settings = server_of_clients._kwargs
+    assert settings["keepalive_timeout"] <= 30
+    assert settings["auto_decompress"] is False
+    assert settings["access_log"] is None
+
+
 async def test_requests_on_one_connection_are_answered_in_order(plane, dial) -> None:
     wire = await dial(plane)
     for path in (b"one", b"two", b"three"):

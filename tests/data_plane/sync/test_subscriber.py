@@ -126,6 +126,23 @@ async def test_a_frozen_redis_holds_up_nobody(make_plane, engine) -> None:
             engine.signal(signal.SIGCONT)
 
 
+async def test_rights_to_read_are_enough_to_serve(make_plane, engine) -> None:
+    """F51, S42: it follows and serves; that its reports are refused stops nothing."""
+    async with FakeOllama() as node:
+        publish(engine, make_snapshot({"a": ["llama3"]}))
+        rules = f"reset on >secret ~{keys.SNAPSHOT} &{keys.HINTS} +@read +@pubsub +@connection"
+        engine.client.execute_command("ACL", "SETUSER", "reader", *rules.split())
+        url = engine.url.replace("redis://", "redis://reader:secret@")
+        plane = await make_plane(REDIS_URL=url, AIVONX_REPORT_INTERVAL_S="0.2", **SLOW_POLL)
+        await subscribed(plane)
+        publish(engine, make_snapshot({"a": ["llama3"]}, revision=2))
+        await until(lambda: revision(plane) == 2)
+        await asyncio.sleep(0.5)  # some reports are refused
+        await plane.apply(node, epoch="of the test")
+        assert (await plane.chat()).status == 200
+        assert not plane.lines("task_failed")
+
+
 async def test_a_frozen_link_is_noticed(make_plane, engine) -> None:
     """A subscription is silent by nature; the ping tells."""
     plane = await make_plane(REDIS_URL=engine.url)

@@ -29,6 +29,7 @@ async def test_a_blocked_loop_makes_the_instance_not_ready(monkeypatch) -> None:
 
 
 async def test_only_the_three_questions_are_answered(plane) -> None:
+    """S09."""
     base = f"http://127.0.0.1:{plane.app.ports[1]}"
     for path, status in {"/livez": 200, "/readyz": 503, "/metrics": 200, "/api/tags": 404}.items():
         async with plane.session.get(base + path) as answer:

@@ -65,6 +65,7 @@ def test_the_level_is_obeyed() -> None:
 
 
 def test_what_clients_can_provoke_is_sampled() -> None:
+    """S56."""
     sink = Kept()
     log = Log(sink, as_json=True, level="INFO")
     for _ in range(200):

@@ -1,0 +1,121 @@
+"""Floods, flapping and false clocks: what is limited is limited, and nobody else notices."""
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import msgspec
+from fakes.faultproxy import FaultProxy
+from fakes.ollama import FakeOllama
+
+from data_plane.proxy import server
+from shared import wire
+
+from .conftest import SNAPSHOT_KEY, eventually, snapshot_of
+from .test_process import open_stream, session, start
+
+__all__ = ["session", "start"]  # fixtures of another module
+
+HEAD = b"POST /api/chat HTTP/1.1\r\nHost: proxy\r\n"
+SLOW_CLIENTS = 200
+
+
+async def dribble(port: int) -> float:
+    """A client that sends a header for ever, byte by byte; how long it was let."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    began_at = time.monotonic()
+    writer.write(HEAD)
+    try:
+        async with asyncio.timeout(5.0):
+            while not reader.at_eof():
+                writer.write(b"a")
+                await asyncio.sleep(0.02)
+    except (ConnectionResetError, BrokenPipeError):
+        pass  # that is what is waited for
+    finally:
+        writer.transport.abort()
+    return time.monotonic() - began_at
+
+
+async def test_headers_that_never_end_are_closed_and_hold_up_nobody(
+    make_plane, monkeypatch
+) -> None:
+    """B36, F36."""
+    monkeypatch.setattr(server, "KEEPALIVE_TIMEOUT_S", 0.5)
+    plane = await make_plane()
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        async with asyncio.TaskGroup() as group:
+            slow = [group.create_task(dribble(plane.port)) for _ in range(SLOW_CLIENTS)]
+            began_at = time.monotonic()
+            assert (await plane.chat()).status == 200
+            assert time.monotonic() - began_at < 2.0
+        assert max(task.result() for task in slow) < 3.0
+
+
+async def test_without_file_descriptors_it_goes_on_and_recovers(start, session) -> None:
+    """F40."""
+    async with FakeOllama(tokens_per_s=20.0) as node:
+        process = await start(await snapshot_of([node]))
+        reader, writer = await open_stream(process)
+        await reader.readuntil(b'"done":false')
+        pid = process.process.pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (40, hard))
+        crowd = [await asyncio.open_connection("127.0.0.1", process.port) for _ in range(100)]
+        assert b'"done":true' in await reader.readuntil(b"\r\n0\r\n\r\n")
+        for _, each in [*crowd, (reader, writer)]:
+            each.transport.abort()
+        await eventually_answers(process, session)
+        assert process.process.returncode is None
+
+
+async def eventually_answers(process, session) -> None:
+    async with asyncio.timeout(10.0):
+        while True:
+            try:
+                async with session.get(process.url("/api/version")) as answer:
+                    assert answer.status == 200
+                    return
+            except OSError:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_node_that_flaps_costs_no_answer(plane) -> None:
+    """F28: each break is seen once, and the pause until it is tried again grows."""
+    async with (
+        FakeOllama() as steady,
+        FakeOllama() as flapping,
+        FaultProxy("127.0.0.1", urlsplit(flapping.url).port) as link,
+    ):
+        snapshot = await snapshot_of([steady, flapping])
+        one, other = snapshot.nodes
+        nodes = (one, msgspec.structs.replace(other, address=link.url("http")))
+        sealed = wire.seal(msgspec.structs.replace(snapshot, nodes=nodes), SNAPSHOT_KEY.encode())
+        assert await plane.app.state.offer(sealed, "test")
+        for turn in (1, 2):
+            answers = await asyncio.gather(*(plane.chat() for _ in range(8)))
+            await link.down()
+            answers += await asyncio.gather(*(plane.chat() for _ in range(8)))
+            assert [answer.status for answer in answers] == [200] * 16
+            await link.up()
+            await eventually(lambda: not plane.app.circuits.down)
+            assert len(plane.lines("node_moved")) == 2 * turn
+        assert {request.path for request in flapping.requests} >= {"/api/chat"}
+
+
+async def test_a_wrong_clock_changes_nothing_but_the_expiry_of_keys(plane, monkeypatch) -> None:
+    """F65."""
+    wall: Callable[[], float] = time.time
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        for hours in (1, -1, 24, 0):
+            monkeypatch.setattr(time, "time", lambda hours=hours: wall() + hours * 3600)
+            assert (await plane.chat()).status == 200
+            assert plane.app.health.is_ready
+        assert plane.app.circuits.down == set()
+        assert {line["outcome"] for line in plane.lines()} == {"ok"}
+        assert max(line["took_s"] for line in plane.lines()) < 5.0
+        await eventually(lambda: plane.app.gate.in_flight == 0)
