@@ -20,11 +20,13 @@ from typing import Any, Final
 
 import msgspec
 
+from data_plane.protocol.features import DATED_KEYS, ROUTES, SUFFIXES, least_for_keys
 from data_plane.protocol.large import LargeBody, Span
 from data_plane.protocol.outline import MAX_KEYS, Outline
 from data_plane.protocol.routes import Framing, Route
 from shared.codes import SENTENCES, ErrorCode
 from shared.model_names import InvalidModelNameError, Source, canonical_name, split_source
+from shared.releases import ANY_RELEASE, Release
 
 WHOLE_CHECK_BYTES: Final = 256 * 1024
 """Up to this size the values are decoded and thrown away, to refuse numbers that no node can hold.
@@ -73,6 +75,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     form: Form
     body: bytes | LargeBody
     """What to send on."""
+
+    least: Release = ANY_RELEASE
+    """The least release of a node that can do all of it."""
 
 
 class BadRequestError(Exception):
@@ -151,7 +156,15 @@ def _ask(route: Route, members: dict[str, msgspec.Raw], model: str, body: bytes 
         streaming=streaming,
         form=_form(route, members),
         body=body,
+        least=_least(route, members, source),
     )
+
+
+def _least(route: Route, members: dict[str, msgspec.Raw], source: Source) -> Release:
+    least = ROUTES.get(route.path, ANY_RELEASE)
+    if not DATED_KEYS.isdisjoint(members):
+        least = max(least, least_for_keys(route.path, DATED_KEYS.intersection(members)))
+    return least if source is Source.ANY else max(least, SUFFIXES)
 
 
 def _if_canonical(body: bytes) -> dict[str, msgspec.Raw] | None:

@@ -85,6 +85,7 @@ it at one moment, and refusing to move them would make clients pay for it. They 
 because the node gets no new ones."""
 
 
+_NOBODY: Final[frozenset[str]] = frozenset()
 _SAYS_404: Final = frozenset({Failure.ROUTE_MISSING, Failure.MODEL_MISSING})
 
 
@@ -282,14 +283,23 @@ class Attempts:
             self._gate.retrying -= 1
 
     def _choose(self, job: Job) -> Decision | NoNode:
-        """The next node. First without those that asked for a pause; then with them."""
-        if not job.tried and not self._findings.speaks_against(job.ask.canonical):
+        """The next node. First without those that are too old for what is asked; then with them."""
+        pools, least = job.view.pools, job.ask.least
+        if least > pools.oldest:
+            choice = self._choose_beside(job, pools.older_than(least))
+            if not isinstance(choice, NoNode):
+                return choice
+        elif not job.tried and not self._findings.speaks_against(job.ask.canonical):
             ranked = self._rankings.choose(
-                job.view.pools, job.ask.canonical, self._leases.counts, self._circuits.down
+                pools, job.ask.canonical, self._leases.counts, self._circuits.down
             )
             if ranked is not None:
                 return ranked
-        excluded = self._findings.without(job.ask.canonical) | job.tried
+        return self._choose_beside(job, _NOBODY)
+
+    def _choose_beside(self, job: Job, too_old: frozenset[str]) -> Decision | NoNode:
+        """First without those that asked for a pause; then with them."""
+        excluded = self._findings.without(job.ask.canonical) | job.tried | too_old
         busy = self._findings.busy(self._now())
         choice = self._choose_among(job, excluded | busy if busy else excluded)
         if isinstance(choice, NoNode) and busy:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from shared.releases import UNKNOWN_RELEASE, Release, release_of
 from shared.snapshot import Verdict
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class PoolNode:
     """Requests that it works on at once; infinite when unknown."""
 
     version: str
+    release: Release
+    """Its version as numbers."""
+
     sealed_token: str
     wished: bool
     standby: str | None
@@ -93,6 +97,9 @@ class Pools:
     models: dict[str, ModelEntry]
     """By canonical name."""
 
+    oldest: Release = UNKNOWN_RELEASE
+    """The least release of any node: a request that asks for no more can go everywhere."""
+
     @classmethod
     def build(cls, snapshot: Snapshot) -> Pools:
         """Index a snapshot, with work in proportion to the models on all nodes."""
@@ -106,7 +113,12 @@ class Pools:
             active=tuple(node for node in everyone if node.standby is None),
             standby=tuple(node for node in everyone if node.standby is not None),
             models=_models(snapshot, nodes),
+            oldest=min((node.release for node in everyone), default=UNKNOWN_RELEASE),
         )
+
+    def older_than(self, release: Release) -> frozenset[str]:
+        """Nodes that are too old for what came with this release."""
+        return frozenset(node.id for node in self.nodes.values() if node.release < release)
 
 
 def _pool_node(node: Node) -> PoolNode:
@@ -124,6 +136,7 @@ def _pool_node(node: Node) -> PoolNode:
         weight=max(node.weight, 1e-9),
         max_parallel=float("inf") if node.max_parallel is None else node.max_parallel,
         version=node.version,
+        release=release_of(node.version),
         sealed_token=node.sealed_token,
         wished=node.wished,
         standby=standby,
