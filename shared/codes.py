@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
 
     INVALID_REQUEST = "invalid_request"
     INVALID_JSON = "invalid_json"
+    INVALID_FORM = "invalid_form"
     DUPLICATE_KEY = "duplicate_key"
     INVALID_MODEL = "invalid_model"
     MODEL_NOT_FOUND = "model_not_found"
@@ -57,6 +58,10 @@ class ErrorCode(StrEnum):
 SENTENCES: Final[dict[ErrorCode, str]] = {
     ErrorCode.INVALID_REQUEST: "the request body is not what this route takes",
     ErrorCode.INVALID_JSON: "the request body is not valid JSON; send one JSON object in UTF-8",
+    ErrorCode.INVALID_FORM: (
+        "the request body is no well-formed multipart/form-data; send the fields 'file' and "
+        "'model' as an HTTP library writes them, with its Content-Type"
+    ),
     ErrorCode.DUPLICATE_KEY: (
         "the request body spells one key twice (keys differ only in case); send each key once"
     ),

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from data_plane.protocol import forms
 from data_plane.protocol.features import DATED_KEYS, ROUTES, SUFFIXES, least_for_keys
 from data_plane.protocol.large import LargeBody, Span
 from data_plane.protocol.outline import MAX_KEYS, Outline
@@ -75,6 +76,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     form: Form
     body: bytes | LargeBody
     """What to send on."""
+
+    content_type: str = ""
+    """Of the body, when that is no JSON."""
 
     least: Release = ANY_RELEASE
     """The least release of a node that can do all of it."""
@@ -136,6 +140,34 @@ def parse(route: Route, body: bytes | Outline, *, max_body_bytes: int) -> Ask:
         members = _folded(_members(body))
     model = _model(route, members)
     return _ask(route, members, model, body if is_canonical else _rebuilt(route, members, model))
+
+
+def parse_form(route: Route, body: bytes, content_type: str, *, max_body_bytes: int) -> Ask:
+    """Read the form of a route that takes one; raises BadRequestError."""
+    if len(body) > max_body_bytes:
+        raise BadRequestError(413, ErrorCode.PAYLOAD_TOO_LARGE)
+    try:
+        boundary = forms.boundary_of(content_type)
+        parts = forms.parts_of(body, boundary)
+    except forms.BadFormError:
+        raise BadRequestError(400, ErrorCode.INVALID_FORM) from None
+    model = _named_in(parts)
+    ask = _ask(route, {}, model, forms.written(parts, boundary))
+    return msgspec.structs.replace(ask, content_type=f'multipart/form-data; boundary="{boundary}"')
+
+
+def _named_in(parts: list[forms.Part]) -> str:
+    named = [part for part in parts if part.name == b"model"]
+    if len(named) > 1:
+        raise BadRequestError(400, ErrorCode.DUPLICATE_KEY)
+    try:
+        model = bytes(named[0].content[:MAX_SCALAR_BYTES]).decode() if named else ""
+    except UnicodeDecodeError:
+        raise BadRequestError(400, ErrorCode.INVALID_MODEL) from None
+    # A node takes a part with a filename for a file, and sees no model then.
+    if not model.strip(" ") or named[0].filename is not None:
+        raise BadRequestError(400, ErrorCode.INVALID_MODEL, "model is required")
+    return model
 
 
 def _parse_large(route: Route, outline: Outline) -> Ask:

@@ -98,6 +98,9 @@ class Route:
     names_empty_model: bool = False
     """A missing model is "not found" (404) here, elsewhere it is "required" (400)."""
 
+    takes_form: bool = False
+    """Its body is multipart/form-data, not JSON."""
+
     same_digest_only: bool = False
     """Vectors of two versions of a model do not compare, so a drifted copy may not help out."""
 
@@ -222,6 +225,15 @@ ROUTES: Final = (
     _infer("/v1/embeddings", Dialect.OPENAI, "EmbedRequest", Framing.NONE, names_empty_model=True),
     _infer("/v1/responses", Dialect.OPENAI, "ResponsesRequest", Framing.SSE_RESPONSES),
     _infer("/v1/messages", Dialect.ANTHROPIC, "MessagesRequest", Framing.SSE_ANTHROPIC),
+    Route(
+        method="POST",
+        path="/v1/audio/transcriptions",
+        dialect=Dialect.OPENAI,
+        action=Action.INFER,
+        replayable=True,
+        model_keys=("model",),
+        takes_form=True,
+    ),
     _manage("GET", "/api/status"),
     _manage("POST", "/api/pull"),
     _manage("POST", "/api/push"),
@@ -233,7 +245,6 @@ ROUTES: Final = (
     _manage("POST", "/api/experimental/web_search"),
     _manage("POST", "/api/experimental/web_fetch"),
     _manage("GET", "/api/experimental/model-recommendations"),
-    _manage("POST", "/v1/audio/transcriptions", Dialect.OPENAI),
 )
 
 # Paths that end in something of the client's. What comes after is one segment, except for a

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 STATUSES: Final[dict[ErrorCode, int]] = {
     ErrorCode.INVALID_REQUEST: 400,
     ErrorCode.INVALID_JSON: 400,
+    ErrorCode.INVALID_FORM: 400,
     ErrorCode.DUPLICATE_KEY: 400,
     ErrorCode.INVALID_MODEL: 400,
     ErrorCode.MODEL_NOT_FOUND: 404,

@@ -113,16 +113,18 @@ async def read_body(call: Call, limit: int, held: BodyClaim, *, expects: bool) -
     coded = call.caller.coding
     content = call.content if coded is None else _Opened(call, coded, limit)
     declared = _declared(call)
+    # The outline of a large body is one of JSON; a form is held.
+    held_bytes = limit if call.route.takes_form else HELD_BODY_BYTES
     if call.content.is_eof() and not expects:
         # Without a timer, since nothing is waited for.
-        return await _read_parts(content, declared, limit, held)
-    claim_room = claim if declared <= HELD_BODY_BYTES else _claim_spool
+        return await _read_parts(content, declared, limit, held, held_bytes)
+    claim_room = claim if declared <= held_bytes else _claim_spool
     claim_room(held, declared, limit)
     if expects and call.connection.transport is not None:
         call.connection.transport.write(_CONTINUE)
     try:
         async with asyncio.timeout(BODY_DEADLINE_S + declared * BODY_DEADLINE_PER_BYTE_S):
-            return await _read_parts(content, declared, limit, held)
+            return await _read_parts(content, declared, limit, held, held_bytes)
     except TimeoutError as error:
         raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from error
     except (RequestPayloadError, HttpProcessingError, HTTPException) as error:
@@ -130,15 +132,17 @@ async def read_body(call: Call, limit: int, held: BodyClaim, *, expects: bool) -
 
 
 async def _read_parts(
-    content: _Content, declared: int, limit: int, held: BodyClaim
+    content: _Content, declared: int, limit: int, held: BodyClaim, held_bytes: int
 ) -> bytes | Outline:
     parts: list[bytes] = []
     size = 0
-    is_large = declared > HELD_BODY_BYTES
+    is_large = declared > held_bytes
     while not is_large and (chunk := await content.readany()):
         size += len(chunk)
-        is_large = size > HELD_BODY_BYTES
-        claim(held, min(size, HELD_BODY_BYTES), limit)
+        if size > limit:
+            raise RefusedRequestError(ErrorCode.PAYLOAD_TOO_LARGE, closes=True)
+        is_large = size > held_bytes
+        claim(held, min(size, held_bytes), limit)
         parts.append(chunk)
     if is_large:
         return await _spool(content, parts, limit, held)

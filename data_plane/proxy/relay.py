@@ -205,7 +205,7 @@ class Passage:
             self._record.outcome = Outcome.NODE_ERROR
         elif ending.is_given_up:
             raise NodeFailedError(Fault.GIVEN_UP, "the node gave the answer up")
-        elif ending.done or _is_json(body):
+        elif ending.done or _is_json(body) or _is_framed_text(answer):
             self._record.outcome = Outcome.OK
         else:
             # Close-delimited and cut short: nothing but the JSON tells.
@@ -268,6 +268,13 @@ class Passage:
                 self._ask.route.framing, STATUSES[code], code, SENTENCES[code], record.request_id
             )
         self._reply.break_off(words)
+
+
+def _is_framed_text(answer: NodeAnswer) -> bool:
+    """Whether it is text (a transcription may be), whose end only its framing can tell."""
+    head = answer.head
+    is_text = head.fields.get("content-type", "").startswith("text/plain")
+    return is_text and (head.is_chunked or head.length is not None)
 
 
 def _is_json(body: bytes) -> bool:

@@ -56,7 +56,6 @@ def test_an_inference_route_knows_its_dialect_and_its_stream(path, dialect, fram
         ("POST", "/api/experimental/web_fetch"),
         ("GET", "/api/experimental/model-recommendations"),
         ("GET", "/api/status"),
-        ("POST", "/v1/audio/transcriptions"),
     ],
 )
 def test_what_changes_nodes_is_managed_by_operators_and_never_replayed(method, path):
