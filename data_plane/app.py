@@ -77,6 +77,8 @@ class App:
             settings.body_budget_bytes,
             settings.spool_budget_bytes,
             settings.data_dir / "data_plane",
+            max_active=settings.max_active,
+            max_connections=settings.max_connections,
         )
         self.leases = Leases(HostCounts(place.board, place.number) if place else None)
         self.latencies = Latencies()
@@ -354,6 +356,7 @@ class App:
             ],
         )
         yield "in_flight", "Requests being served.", (), [((), self.gate.in_flight)]
+        yield "connections", "Connections of clients.", (), [((), self.gate.connections)]
         yield "retrying", "Requests on a further attempt.", (), [((), self.gate.retrying)]
         yield "body_bytes", "Request bodies held in memory.", (), [((), self.gate.body_bytes)]
         yield "spool_bytes", "Request bodies on disk.", (), [((), self.gate.spool_bytes)]

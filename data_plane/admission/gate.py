@@ -90,7 +90,22 @@ class BodyClaim:
 class Gate:
     """What all requests of this process share."""
 
-    def __init__(self, body_budget_bytes: int, spool_budget_bytes: int, spool_dir: Path) -> None:
+    def __init__(
+        self,
+        body_budget_bytes: int,
+        spool_budget_bytes: int,
+        spool_dir: Path,
+        *,
+        max_active: int,
+        max_connections: int,
+    ) -> None:
+        self.max_active = max_active
+        """Requests in flight beyond which no inference is begun."""
+
+        self.max_connections = max_connections
+        self.connections = 0
+        """Of clients, those included that are being refused."""
+
         self.body_budget_bytes = body_budget_bytes
         self.body_bytes = 0
         self.spool_budget_bytes = spool_budget_bytes
@@ -103,6 +118,16 @@ class Gate:
     def claim(self) -> BodyClaim:
         """Begin to hold a body."""
         return BodyClaim(self)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are in flight as may be, the one that asks left out."""
+        return self.in_flight > self.max_active
+
+    def connected(self) -> bool:
+        """Count a connection; False when it is one too many."""
+        self.connections += 1
+        return self.connections <= self.max_connections
 
     def may_retry(self) -> bool:
         """Whether one more request may be on a further attempt now."""

@@ -57,6 +57,11 @@ if TYPE_CHECKING:
 
 MAX_LOGGED_PATH: Final = 200
 
+FULL: Final = (
+    "this proxy is serving as many requests as it may; try again in a few seconds, or ask an "
+    "operator to raise AIVONX_MAX_ACTIVE"
+)
+
 
 class Handler:
     """Serves requests."""
@@ -222,6 +227,8 @@ class Handler:
         record.key_id = principal.key_id
         if match.route.action not in {Action.INFER, Action.SHOW}:
             return self._local(view, match, principal, record)
+        if self._gate.is_full:
+            raise RefusedRequestError(ErrorCode.OVERLOADED, FULL, closes=_has_unread_body(call))
         return None
 
     def _parse_head(self, call: Call, record: Record, reply: Reply) -> tuple[Match, Caller]:
@@ -356,6 +363,17 @@ class Handler:
         now = call.connection.now()
         self._metrics.request(record, now)
         self._log.access(record, now)
+
+    def connected(self, client: str) -> bool:
+        """A client has connected; False when it is one too many, and to be closed."""
+        if self._gate.connected():
+            return True
+        self._log.sampled("connection_refused", client=client)
+        return False
+
+    def disconnected(self) -> None:
+        """A connection has ended."""
+        self._gate.connections -= 1
 
     def refuse_unparsed(self, call: Call, status: int, code: ErrorCode) -> Answer:
         """The answer to what the parser refused. Its line is sampled: there may be floods of it."""

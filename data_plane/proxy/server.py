@@ -232,9 +232,12 @@ class ClientConnection(RequestHandler):
         self._waiter = self._loop.create_future()
         peer = transport.get_extra_info("peername")
         self.client = str(peer[0]) if isinstance(peer, tuple) else ""
+        if not self._service.connected(self.client):
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called once, at its end, whoever ended it."""
+        self._service.disconnected()
         if self.reply is not None:
             self.reply.lost()
         call, self._served_now = self._served_now, None

@@ -55,6 +55,44 @@ async def test_headers_that_never_end_are_closed_and_hold_up_nobody(
         assert max(task.result() for task in slow) < 3.0
 
 
+async def test_beyond_the_limit_of_requests_the_answer_is_immediate(make_plane) -> None:
+    """F38: five times as many as may be; who is in is served, and nobody waits to be refused."""
+    plane = await make_plane(AIVONX_MAX_ACTIVE="20")
+    async with FakeOllama(tokens_per_s=40.0, num_parallel=20) as node:
+        await plane.apply(node)
+        served = [asyncio.create_task(plane.chat()) for _ in range(20)]
+        await eventually(lambda: plane.app.gate.in_flight == 20)
+        for _ in range(80):
+            began_at = time.monotonic()
+            answer = await plane.chat()
+            took_s = time.monotonic() - began_at
+            assert (answer.status, answer.json()["code"]) == (503, "overloaded")
+            assert 1 <= int(answer.headers["Retry-After"]) <= 5
+            assert took_s < 0.05, "refusing must cost nothing"
+        assert [answer.status for answer in await asyncio.gather(*served)] == [200] * 20
+        assert (await plane.chat()).status == 200
+
+
+async def test_connections_beyond_the_limit_are_closed_and_the_others_served(
+    make_plane, dial
+) -> None:
+    """S53."""
+    plane = await make_plane(AIVONX_MAX_CONNECTIONS="5")
+    within = [await dial(plane) for _ in range(5)]
+    await eventually(lambda: plane.app.gate.connections == 5)
+    beyond = await dial(plane)
+    assert await beyond.to_the_end() == b""
+    for each in within:
+        each.send(b"GET / HTTP/1.1\r\nHost: proxy\r\n\r\n")
+        assert await each.until(b"HTTP/1.1 503 ")
+        each.leave()
+    await eventually(lambda: plane.app.gate.connections == 0)
+    again = await dial(plane)
+    again.send(b"GET / HTTP/1.1\r\nHost: proxy\r\n\r\n")
+    assert await again.until(b"HTTP/1.1 503 ")
+    assert plane.lines("connection_refused")
+
+
 async def test_without_file_descriptors_it_goes_on_and_recovers(start, session) -> None:
     """F40."""
     async with FakeOllama(tokens_per_s=20.0) as node:

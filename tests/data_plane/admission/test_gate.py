@@ -6,7 +6,7 @@ from data_plane.admission.gate import Gate, NoRoomError
 
 
 def test_bodies_share_one_budget_and_give_it_back(tmp_path) -> None:
-    gate = Gate(100, 100, tmp_path)
+    gate = Gate(100, 100, tmp_path, max_active=1, max_connections=1)
     with gate.claim() as claim:
         claim.grow_to(60)
         claim.grow_to(40)
@@ -18,7 +18,7 @@ def test_bodies_share_one_budget_and_give_it_back(tmp_path) -> None:
 
 
 def test_giving_back_twice_counts_once(tmp_path) -> None:
-    gate = Gate(100, 100, tmp_path)
+    gate = Gate(100, 100, tmp_path, max_active=1, max_connections=1)
     claim = gate.claim()
     claim.grow_to(10)
     claim.release()
@@ -27,7 +27,7 @@ def test_giving_back_twice_counts_once(tmp_path) -> None:
 
 
 def test_a_fifth_of_the_requests_may_be_retrying_and_three_always(tmp_path) -> None:
-    gate = Gate(0, 0, tmp_path)
+    gate = Gate(0, 0, tmp_path, max_active=1, max_connections=1)
     gate.retrying = 2
     assert gate.may_retry()
     gate.retrying = 3
@@ -45,7 +45,7 @@ def test_a_body_that_goes_to_disk_leaves_memory_and_comes_back_whole(tmp_path) -
         def close(self) -> None:
             self.closed += 1
 
-    gate, spool = Gate(100, 1_000, tmp_path), Spool()
+    gate, spool = Gate(100, 1_000, tmp_path, max_active=1, max_connections=1), Spool()
     with gate.claim() as claim:
         claim.grow_to(60)
         claim.moves_to(spool)
