@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +26,7 @@ import msgspec
 from data_plane.protocol.ask import Form
 from data_plane.protocol.dialects import STREAM_TYPES
 from data_plane.proxy.answers import RefusedRequestError
+from data_plane.proxy.failures import FAILURES, NODE_IS_GONE, Failure, final_error, not_found
 from data_plane.proxy.relay import Passage
 from data_plane.routing.choose import Decision, NoNode, NoNodeKind, Rankings, choose
 from data_plane.upstream.connection import PIECE_BYTES
@@ -54,39 +55,7 @@ ERROR_BODY_BYTES: Final = 64 * 1024
 """Of a node's 500 that is kept while another node is tried."""
 
 
-class Failure(StrEnum):
-    """Why an attempt gave the client nothing, in the order in which they decide the answer."""
-
-    ERROR_500 = "error_500"
-    BUSY = "busy"
-    NODE_DOWN = "node_down"
-    BAD_HTTP = "bad_http"
-    NO_ANSWER = "no_answer"
-    NO_CONNECTION = "no_connection"
-    MODEL_MISSING = "model_missing"
-    ROUTE_MISSING = "route_missing"
-    GIVEN_UP = "given_up"
-
-
-_FAILURES: Final = {
-    **dict.fromkeys(CONNECTING, Failure.NO_CONNECTION),
-    Fault.NO_ANSWER: Failure.NO_ANSWER,
-    Fault.BROKEN: Failure.NO_ANSWER,
-    Fault.BAD_HTTP: Failure.BAD_HTTP,
-    Fault.BAD_FRAMING: Failure.BAD_HTTP,
-    Fault.GIVEN_UP: Failure.GIVEN_UP,
-    Fault.NODE_DOWN: Failure.NODE_DOWN,
-    Fault.STALLED: Failure.NODE_DOWN,
-}
-
-_NODE_IS_GONE: Final = frozenset({Failure.NO_CONNECTION, Failure.NO_ANSWER, Failure.NODE_DOWN})
-"""These retries are not held against the retry budget: a node that dies takes all its requests with
-it at one moment, and refusing to move them would make clients pay for it. They cannot multiply,
-because the node gets no new ones."""
-
-
 _NOBODY: Final[frozenset[str]] = frozenset()
-_SAYS_404: Final = frozenset({Failure.ROUTE_MISSING, Failure.MODEL_MISSING})
 
 
 class Job(msgspec.Struct, eq=False):
@@ -269,7 +238,7 @@ class Attempts:
             self._end_retry(job)
 
     def _begin_retry(self, job: Job) -> None:
-        if job.is_retrying or job.failures <= _NODE_IS_GONE:
+        if job.is_retrying or job.failures <= NODE_IS_GONE:
             return
         if not self._gate.may_retry():
             self._metrics.retries_refused.inc()
@@ -341,7 +310,7 @@ class Attempts:
             if error.fault is Fault.SHUTDOWN:
                 raise RefusedRequestError(ErrorCode.PROXY_SHUTDOWN, closes=True) from error
             record.detail = str(error)
-            failure = _FAILURES.get(error.fault, Failure.NO_ANSWER)
+            failure = FAILURES.get(error.fault, Failure.NO_ANSWER)
         else:
             self._metrics.attempt(node.name, failure or "answered")
         if failure is None:
@@ -432,6 +401,17 @@ class Attempts:
         elif fault in {Fault.NO_ANSWER, Fault.BAD_HTTP, Fault.BROKEN, Fault.BAD_FRAMING}:
             self._watch.suspect(node.id)
 
+    def _final_error(self, job: Job, *, is_exhausted: bool) -> RefusedRequestError:
+        """The error after all attempts, or when there could be none."""
+        if job.failures:
+            return final_error(
+                job.failures, job.ask, tried=len(job.tried), is_exhausted=is_exhausted
+            )
+        # Whoever has it is in standby, or was found to have lost it.
+        if self._findings.without(job.ask.canonical) and not self._circuits.down:
+            return not_found(job.ask)
+        return RefusedRequestError(ErrorCode.NO_HEALTHY_NODE)
+
     async def _give_up(self, job: Job, choice: NoNode | None) -> None:
         """No node is left to try: relay the 500 that was kept, or say what is wrong."""
         if job.kept is not None:
@@ -446,43 +426,8 @@ class Attempts:
             await passage.relay_kept(answer, body, closes=job.closes)
             return
         if choice is not None and choice.kind is NoNodeKind.UNKNOWN_MODEL:
-            raise _not_found(job.ask)
+            raise not_found(job.ask)
         raise self._final_error(job, is_exhausted=choice is not None)
-
-    def _final_error(  # noqa: PLR0911 - a table in the order of its rows
-        self, job: Job, *, is_exhausted: bool
-    ) -> RefusedRequestError:
-        """The error after failed attempts; `is_exhausted`: whoever has the model was tried."""
-        failures = job.failures
-        if not failures:
-            # Whoever has it is in standby, or was found to have lost it.
-            if self._findings.without(job.ask.canonical) and not self._circuits.down:
-                return _not_found(job.ask)
-            return RefusedRequestError(ErrorCode.NO_HEALTHY_NODE)
-        if Failure.BUSY in failures:
-            count = len(job.tried)
-            tried = f"{count} node{'s' if count != 1 else ''} tried"
-            return RefusedRequestError(
-                ErrorCode.OVERLOADED,
-                f"every node that has this model is busy ({tried}); try again in a few seconds",
-            )
-        if Failure.NODE_DOWN in failures:
-            return RefusedRequestError(ErrorCode.UPSTREAM_TIMEOUT)
-        if Failure.GIVEN_UP in failures:
-            return RefusedRequestError(ErrorCode.ANSWER_GIVEN_UP)
-        if Failure.BAD_HTTP in failures:
-            return RefusedRequestError(ErrorCode.UPSTREAM_PROTOCOL_ERROR)
-        if failures == {Failure.MODEL_MISSING}:
-            return _not_found(job.ask)
-        if Failure.ROUTE_MISSING in failures and failures <= _SAYS_404:
-            return RefusedRequestError(ErrorCode.NODE_TOO_OLD)
-        if is_exhausted and Failure.NO_ANSWER not in failures:
-            return RefusedRequestError(ErrorCode.NO_HEALTHY_NODE)
-        return RefusedRequestError(ErrorCode.UPSTREAM_UNREACHABLE)
-
-
-def _not_found(ask: Ask) -> RefusedRequestError:
-    return RefusedRequestError(ErrorCode.MODEL_NOT_FOUND, ask.route.unknown_model(ask.model))
 
 
 def _is_of_router(answer: NodeAnswer) -> bool:

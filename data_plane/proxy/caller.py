@@ -21,7 +21,7 @@ from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
     from data_plane.admission.origins import Origins
-    from data_plane.proxy.server import Call
+    from data_plane.proxy.call import Call
 
 # These change with the request and are read with each.
 _VARYING: Final = frozenset(

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from data_plane.lifecycle import Lifecycle
     from data_plane.protocol.outline import Outline
     from data_plane.proxy.attempts import Attempts
+    from data_plane.proxy.call import Call
     from data_plane.proxy.caller import Caller
     from data_plane.proxy.management import Management
-    from data_plane.proxy.server import Call
     from data_plane.proxy.shelf import Shelf
     from data_plane.sync.applied import Applied, AppliedState
     from data_plane.telemetry.logs import Log

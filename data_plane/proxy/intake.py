@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from data_plane.admission.gate import BodyClaim
-    from data_plane.proxy.server import Call
+    from data_plane.proxy.call import Call
 
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(/[^#]*|)", re.IGNORECASE)

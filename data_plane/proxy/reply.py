@@ -18,7 +18,7 @@ from data_plane.protocol.heads import encode_fields, status_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from data_plane.proxy.server import Call
+    from data_plane.proxy.call import Call
     from data_plane.upstream.connection import NodeAnswer
 
 BREAK_FLUSH_S: Final = 1.0

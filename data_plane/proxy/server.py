@@ -7,7 +7,6 @@ library; a client that leaves cancels its handler.
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -19,7 +18,7 @@ from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooL
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError
 
-from data_plane.protocol.headers import valid_request_id
+from data_plane.proxy.call import HEAD_END, Call, known_head, length_of
 from data_plane.proxy.reply import Reply
 from data_plane.settings import KEEPALIVE_TIMEOUT_S, LINGERING_S, MAX_HEADER_BYTES, MAX_HEADERS
 from data_plane.upstream.outbox import Outbox
@@ -30,27 +29,15 @@ if TYPE_CHECKING:
 
     from aiohttp.streams import StreamReader
 
-    from data_plane.admission.gate import BodyClaim
-    from data_plane.admission.identify import Principal
-    from data_plane.protocol.routes import Match, Route
-    from data_plane.proxy.attempts import Job
+    from data_plane.proxy.call import KnownHead
     from data_plane.proxy.caller import Caller
     from data_plane.proxy.handler import Handler
-    from data_plane.sync.applied import Applied
-    from data_plane.telemetry.logs import Record
 
 MIN_AIOHTTP: Final = (3, 14, 5)
 """3.14.3 closes an out-of-bounds read in the response parser, 3.14.4 connection re-use after a
 cancelled request; 3.14.5 is what was tested."""
 
 
-MAX_LENGTH_DIGITS: Final = 9
-"""Of the length of a body that comes whole with its head."""
-
-_HEAD_END: Final = b"\r\n\r\n"
-_LENGTH: Final = re.compile(
-    rb"\A(.*?\r\ncontent-length: ?)([0-9]{1,%d})\r\n" % MAX_LENGTH_DIGITS, re.IGNORECASE | re.DOTALL
-)
 _LOST: Final = -1
 
 _UNPARSED: Final = ERROR._replace(version=HttpVersion11)
@@ -68,109 +55,6 @@ def require_safe_aiohttp() -> None:
         raise RuntimeError(msg)
 
 
-class Call:
-    """One request of a client: as the parser read it, and what has become of it so far."""
-
-    __slots__ = (
-        "body",
-        "caller",
-        "claim",
-        "closes",
-        "connection",
-        "content",
-        "error",
-        "given_id",
-        "headers",
-        "is_1_1",
-        "is_accepted",
-        "is_answered",
-        "job",
-        "match",
-        "method",
-        "principal",
-        "raw_headers",
-        "record",
-        "reply",
-        "route",
-        "should_close",
-        "target",
-        "version",
-        "view",
-    )
-
-    # Set when the request is accepted, and as it is understood.
-    record: Record
-    reply: Reply
-    claim: BodyClaim
-    caller: Caller
-    route: Route
-    view: Applied
-    principal: Principal
-
-    def __init__(
-        self, message: RawRequestMessage, content: StreamReader, connection: ClientConnection
-    ) -> None:
-        self.connection = connection
-        self.content = content
-        self.headers = message.headers
-        self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
-        self.method = message.method
-        self.target = message.path
-        """As it came, nothing decoded."""
-
-        self.version = message.version
-        self.is_1_1 = message.version == HttpVersion11
-        # Behind an upgrade the parser finds no request; behind chunks, a trailer of this request
-        # among the headers of the next one, which may be another person's (a gateway in front).
-        self.should_close = bool(message.should_close or message.upgrade or message.chunked)
-        self.given_id = valid_request_id(message.headers.get("X-Request-Id"))
-        self.match: Match | None = None
-        self.begin_anew(None)
-
-    def begin_anew(self, body: bytes | None) -> None:
-        """The same request again, as far as its head goes, with this body if it has come whole."""
-        self.body = body
-        self.closes = self.should_close
-        """Whether the connection ends with the answer."""
-
-        self.is_accepted = False
-        self.is_answered = False
-        self.job: Job | None = None
-        self.error: Exception | None = None
-
-    @property
-    def client(self) -> str:
-        """The client's address."""
-        return self.connection.client
-
-
-class KnownHead:
-    """A head that was parsed before on this connection: the same bytes mean the same again.
-
-    Clients repeat themselves to the byte, but for the length of the body. That one number is read
-    here, and only as a plain decimal one; a head that differs in anything else is parsed.
-    """
-
-    __slots__ = ("_after", "_before", "call")
-
-    def __init__(self, call: Call, before: bytes, after: bytes) -> None:
-        self.call = call
-        self._before = before
-        self._after = after
-
-    def body_in(self, data: bytes) -> bytes | None:
-        """The body, if this is the head and its whole body, and nothing else."""
-        if not data.startswith(self._before):
-            return None
-        start = len(self._before)
-        end = data.find(b"\r", start, start + MAX_LENGTH_DIGITS + 1)
-        digits = data[start:end]
-        body_at = end + len(self._after)
-        if not digits.isdigit() or not data.startswith(self._after, end):
-            return None
-        return data[body_at:] if len(data) == body_at + int(digits) else None
-
-
 class ClientConnection(RequestHandler):
     """One client connection: aiohttp's parsing, time limits and pipelining, and our way to serve.
 
@@ -184,7 +68,6 @@ class ClientConnection(RequestHandler):
         "_behind",
         "_known",
         "_owed",
-        "_refuse",
         "_rest",
         "_served_now",
         "_service",
@@ -287,7 +170,7 @@ class ClientConnection(RequestHandler):
         parsed = self._whole_call()
         if parsed is not None:
             if was_between and self._owed == 0:
-                self._known = _known_head(parsed, data)
+                self._known = known_head(parsed, data)
             self._serve_now(parsed)
         elif self._messages:
             waiter.set_result(None)
@@ -295,8 +178,8 @@ class ClientConnection(RequestHandler):
     def _parse(self, data: bytes) -> None:
         """Have aiohttp parse it, and keep count of where the next message begins."""
         if self._owed == 0 and data:
-            end = data.find(_HEAD_END) + len(_HEAD_END)
-            length = _length_of(data[:end])
+            end = data.find(HEAD_END) + len(HEAD_END)
+            length = length_of(data[:end])
             self._owed = _LOST if length is None else end + length
         if self._owed > 0:
             self._owed = self._owed - len(data) if self._owed >= len(data) else _LOST
@@ -450,25 +333,6 @@ class ClientConnection(RequestHandler):
                     await content.readany()
         except (TimeoutError, RequestPayloadError, HttpProcessingError):
             return  # the connection ends
-
-
-def _length_of(head: bytes) -> int | None:
-    """How long the body is that this head announces; None when that takes a parser to tell."""
-    lowered = head.lower()
-    if b"\r\ntransfer-encoding" in lowered or not lowered:
-        return None
-    count = lowered.count(b"\r\ncontent-length")
-    if not count:
-        return 0
-    found = _LENGTH.search(head)
-    return int(found[2]) if found is not None and count == 1 else None
-
-
-def _known_head(call: Call, data: bytes) -> KnownHead | None:
-    """What to know the head of this message by, when it comes again."""
-    head = data[: data.find(_HEAD_END) + len(_HEAD_END)]
-    found = _LENGTH.search(head)
-    return KnownHead(call, found[1], head[found.end(2) :]) if found is not None else None
 
 
 def _parser_fault(status: int, exc: BaseException | None) -> tuple[int, ErrorCode]:
