@@ -68,6 +68,10 @@ class LineScanner:
             self.rest.clear()
             self._read_lines(line)
 
+    def is_between_records(self) -> bool:
+        """Whether nothing is kept, and what comes next is the beginning of a record."""
+        return not self.rest and not self.is_giant and self.last.endswith(self.record_end)
+
     @property
     def separator(self) -> bytes:
         """What to send before a record of our own, so that it does not grow onto a broken line."""

@@ -7,7 +7,6 @@ final chunk and without a terminal record. A clean end means a complete answer.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,13 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from data_plane.protocol.ask import Ask
-    from data_plane.protocol.bodies import ChunkedBody
     from data_plane.protocol.lines import LineScanner
     from data_plane.protocol.usage import Usage
     from data_plane.proxy.reply import Reply
     from data_plane.telemetry.logs import Record
     from data_plane.upstream.connection import NodeAnswer, Sink
-    from data_plane.upstream.lease import Lease
     from shared.snapshot import ProxyConfig
 
 BREAK_CODES: Final = {
@@ -97,7 +94,9 @@ class Passage:
         answer.drain_to(self._scanning(scanner))
         write = self._reply.chunk_writer()
         if write is not None:
-            answer.offer_first(partial(self._passing, scanner, write, answer.lease))
+            answer.offer_first(self._passing(scanner, write), scanner.is_between_records)
+        if answer.lease is not None:
+            answer.lease.progress = lambda: self._reply.bytes_out
 
     def end_stream(self) -> None:
         """The node has said all. Raises NodeFailedError when that is not a whole answer."""
@@ -133,34 +132,25 @@ class Passage:
         return take
 
     def _passing(
-        self,
-        scanner: LineScanner,
-        write: Callable[[bytes], None],
-        lease: Lease | None,
-        body: ChunkedBody,
+        self, scanner: LineScanner, write: Callable[[bytes], None]
     ) -> Callable[[bytes], bool]:
         """The same for the most usual: a chunk that came as one, is a record, and is not the last.
 
         What the connection, `ChunkedBody.feed`, `LineScanner.feed` and `take` above would do with
-        it in five calls is done here in one, for it is done once per token.
+        it in five calls is done here in one, for it is done once per token. Neither the body nor
+        the scanner changes by such a chunk, so they are not told of it.
         """
         reply = self._reply
-        needles, record_end = scanner.needles, scanner.record_end
-        end_of_all = record_end + CRLF
+        needles, end_of_all = scanner.needles, scanner.record_end + CRLF
 
         def take(data: bytes) -> bool:
             end = data.find(CRLF, 1, SIZE_AND_CRLF)
             size = CHUNK_SIZES.get(data[:end], -1)
             if len(data) != end + size + 4 or not data.endswith(end_of_all):
                 return False
-            if not body.is_aligned or scanner.rest or scanner.is_giant:
-                return False
             for needle in needles:
                 if needle in data:
                     return False
-            if lease is not None:
-                lease.has_spoken = True
-            scanner.last = record_end
             reply.bytes_out += size
             write(data)
             return True

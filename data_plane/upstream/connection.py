@@ -136,13 +136,14 @@ class NodeAnswer:
             sink(self.held(), None)
         self.sink = sink
 
-    def offer_first(self, make: Callable[[ChunkedBody], Callable[[bytes], bool]]) -> None:
-        """Have what arrives offered to this first: it says whether it has dealt with it.
+    def offer_first(self, take: Callable[[bytes], bool], may: Callable[[], bool]) -> None:
+        """Have what arrives offered to `take` first: it says whether it has dealt with it.
 
-        It has to leave alone what is not exactly one chunk, beginning where the body `is_aligned`.
+        It has to leave alone what is not exactly one chunk, and is asked only between two chunks,
+        as long as `may` is true, which is looked at whenever something went the other way.
         """
         if self._connection is not None:
-            self._connection.offer_first(make)
+            self._connection.offer_first(take, may)
 
     async def ended(self) -> None:
         """Until the end of the body. Raises NodeFailedError."""
@@ -252,6 +253,7 @@ class NodeConnection(asyncio.Protocol):
         "_is_paused",
         "_is_sending",
         "_is_write_paused",
+        "_offered",
         "_on_rest",
         "_outbox",
         "_take_whole",
@@ -274,6 +276,7 @@ class NodeConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: NodeAnswer | None = None
         self._body: Body | None = None
+        self._offered: tuple[Callable[[bytes], bool], Callable[[], bool]] | None = None
         self._take_whole: Callable[[bytes], bool] | None = None
         self._buffer = b""
         self._interim_heads = 0
@@ -321,10 +324,16 @@ class NodeConnection(asyncio.Protocol):
             transport.write(head + body)
         return answer
 
-    def offer_first(self, make: Callable[[ChunkedBody], Callable[[bytes], bool]]) -> None:
+    def offer_first(self, take: Callable[[bytes], bool], may: Callable[[], bool]) -> None:
         """See `NodeAnswer.offer_first`."""
         if isinstance(self._body, ChunkedBody):
-            self._take_whole = make(self._body)
+            self._offered = (take, may)
+            self._offer_again(self._body)
+
+    def _offer_again(self, body: Body) -> None:
+        if self._offered is not None:
+            take, may = self._offered
+            self._take_whole = take if body.is_aligned and may() else None
 
     async def send_body(self, body: bytes | LargeBody) -> None:
         """Write a large body in pieces, until the node answers, early or not.
@@ -389,6 +398,8 @@ class NodeConnection(asyncio.Protocol):
             self.pause()
         if body.done or body.error:
             self._body_ended(answer, body)
+        else:
+            self._offer_again(body)
 
     def _read_head(self, answer: NodeAnswer, data: bytes) -> None:
         if not self.has_received:
@@ -433,7 +444,7 @@ class NodeConnection(asyncio.Protocol):
         if body.error:
             self._fail(answer, Fault.BAD_FRAMING, body.error)
             return
-        self._answer = self._body = self._take_whole = None
+        self._answer = self._body = self._take_whole = self._offered = None
         self.resume()
         is_reusable = (
             answer.head.keeps_alive and not body.has_extra and not self._is_sending and self.is_open
@@ -453,7 +464,7 @@ class NodeConnection(asyncio.Protocol):
         self._on_rest(self, False)  # noqa: FBT003 - a callback's only argument
         self._wake_writer()
         answer, body = self._answer, self._body
-        self._answer = self._body = self._take_whole = None
+        self._answer = self._body = self._take_whole = self._offered = None
         if answer is None:
             return
         if body is None:
@@ -493,7 +504,7 @@ class NodeConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it now; nothing that is unsent matters."""
-        self._answer = self._body = self._take_whole = None
+        self._answer = self._body = self._take_whole = self._offered = None
         if self._transport is not None:
             self._transport.abort()
 

@@ -32,6 +32,9 @@ class _Target:
     fixed: bytes
     """Header lines of every request: its Host, and its credential if it has one."""
 
+    node: PoolNode | None = None
+    """As the snapshot in force has it: looking at it once per snapshot is enough."""
+
     pool: Pool = field(default_factory=Pool)
     starts: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
@@ -142,6 +145,8 @@ class Forwarder:
 
     def _target(self, node: PoolNode) -> _Target:
         target = self._targets.get(node.id)
+        if target is not None and target.node is node:
+            return target
         if target is None or target.url != node.url or target.sealed_token != node.sealed_token:
             try:
                 address = normalise(node.url)
@@ -154,6 +159,7 @@ class Forwarder:
                 target.pool.close()
             target = _Target(node.url, node.sealed_token, address, fixed.encode("latin-1"))
             self._targets[node.id] = target
+        target.node = node
         return target
 
     def _open(self, node: PoolNode) -> str:

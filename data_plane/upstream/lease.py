@@ -14,7 +14,7 @@ from data_plane.routing.ranking import Journal
 from data_plane.upstream.faults import Fault, NodeFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from data_plane.host.board import HostCounts
@@ -27,12 +27,14 @@ class Lease:
     __slots__ = (
         "_fault",
         "_leases",
+        "_passed_on",
         "_task",
         "answer",
         "has_begun",
         "has_spoken",
         "last_byte_at",
         "node_id",
+        "progress",
     )
 
     def __init__(self, leases: Leases, node_id: str, now: float) -> None:
@@ -43,6 +45,11 @@ class Lease:
         self.has_spoken = False
         """Since somebody last looked. A flag is all that a chunk has time for."""
 
+        self.progress: Callable[[], int] | None = None
+        """How much of a stream has been passed on: not even a flag is set for its chunks."""
+
+        self._passed_on = 0
+
         self.has_begun = False
         """Whether the first byte of the answer has arrived."""
 
@@ -52,6 +59,12 @@ class Lease:
         self._leases = leases
         self._task: asyncio.Task[object] | None = None
         self._fault: Fault | None = None
+
+    def listen(self, now: float) -> None:
+        """Note whether the node has spoken since this was called last."""
+        passed_on = self.progress() if self.progress is not None else 0
+        if self.has_spoken or passed_on != self._passed_on:
+            self.has_spoken, self._passed_on, self.last_byte_at = False, passed_on, now
 
     def let_go(self, fault: Fault) -> None:
         """End the wait of whoever holds the lease: `NodeFailedError(fault)` is raised there."""

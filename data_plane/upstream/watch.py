@@ -137,8 +137,7 @@ class Watch:
         silent = set()
         limit_s = config.stream_idle_timeout_s
         for lease in self._leases:
-            if lease.has_spoken:
-                lease.has_spoken, lease.last_byte_at = False, now
+            lease.listen(now)
             silence_s = now - lease.last_byte_at
             if lease.has_begun and limit_s and silence_s >= limit_s:
                 lease.let_go(Fault.STALLED)
