@@ -138,6 +138,12 @@ class Lane:
         self._asked().data_received(self._answer)
         self._server.outbox.flush()
 
+    def request_of_a_new_client(self) -> None:
+        """The same on a connection that begins and ends with it."""
+        client, _ = self.connected()
+        self.request(client)
+        client.connection_lost(None)
+
     def begin_stream(self) -> None:
         """A streamed chat, up to its first record."""
         self.client.data_received(self._streamed)

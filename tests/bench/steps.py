@@ -90,7 +90,7 @@ def wholes(lane: Lane) -> dict[str, Callable[[], object]]:
     return {
         "finding the node that was asked (not ours)": lane.search,
         "a request": lane.request,
-        "a request on a new connection": lambda: lane.request(lane.connected()[0]),
+        "a request on a new connection": lane.request_of_a_new_client,
         "a chunk of a stream": lane.chunk,
     }
 
