@@ -3,7 +3,7 @@ RUNTIME := $(PYTHON) deploy/local/bootstrap.py requirements.txt --
 DEV := $(PYTHON) deploy/local/bootstrap.py requirements-dev.txt --
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt bench bench-quick lock clean
+.PHONY: help run demo test check fmt bench bench-quick soak lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ bench: ## CPU, delay and memory beside every peer; fails when a budget is broken
 
 bench-quick: ## the same, ours and nginx only, in a minute
 	@$(DEV) tests/bench/run.py --quick
+
+soak: ## five minutes of requests and accidents, with figures (SOAK_S=1800: longer)
+	@$(DEV) tests/system/soak.py
 
 lock: ## resolve the dependencies anew
 	@$(DEV) deploy/local/lock.py
