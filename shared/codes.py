@@ -49,6 +49,7 @@ class ErrorCode(StrEnum):
     UPSTREAM_PROTOCOL_ERROR = "upstream_protocol_error"
     UPSTREAM_TRUNCATED = "upstream_truncated"
     UPSTREAM_STALLED = "upstream_stalled"
+    NODE_ERROR = "node_error"
     ANSWER_GIVEN_UP = "answer_given_up"
     NODE_TOO_OLD = "node_too_old"
     PROXY_SHUTDOWN = "proxy_shutdown"
@@ -123,6 +124,7 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ErrorCode.UPSTREAM_PROTOCOL_ERROR: "the node sent an answer that is not valid HTTP",
     ErrorCode.UPSTREAM_TRUNCATED: "upstream node failed mid-stream; the answer is incomplete",
     ErrorCode.UPSTREAM_STALLED: "upstream node stopped mid-stream; the answer is incomplete",
+    ErrorCode.NODE_ERROR: "the node answered with an error; try again or change the request",
     ErrorCode.ANSWER_GIVEN_UP: (
         "the node broke the answer off before its end, as it does when a model repeats itself; "
         "change the prompt or the sampling options and try again"

@@ -71,6 +71,14 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     client_stall_timeout_s: float = 60.0
     """How long a client may leave bytes unread before its request is cancelled."""
 
+    filler_sse_s: float = 0.0
+    """Silence of a streamed answer in server-sent events until a comment is sent, so that nobody
+    in between gives up; 0: never. It says status 200 before the node has answered."""
+
+    filler_ndjson_s: float = 0.0
+    """The same for NDJSON, with spaces before a record: legal JSON, but a client that parses lines
+    by hand may choke."""
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One version of a model as nodes list it in /api/tags. The table has equal ones once."""

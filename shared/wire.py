@@ -10,6 +10,8 @@ Schema versions:
     1  first (2026-11)
        later, optional: keys[].scopes. A reader that does not know it serves no management route, so
        a key without `inference` is the one thing it gets wrong: upgrade the data planes first.
+       later, optional: config.filler_sse_s, config.filler_ndjson_s. A reader that knows neither
+       leaves silence as it is.
 A writer may add optional fields within a schema. Anything that an old reader would misread needs a
 new schema number, a row here, and a golden file in tests/contract.
 """

@@ -107,6 +107,21 @@ class ProxyConfig(models.Model):
         86_400,
         "How long a client may leave bytes unread before its request is cancelled.",
     )
+    filler_sse_s = _seconds(
+        _DEFAULTS.filler_sse_s,
+        0,
+        3_600,
+        "Silence of a streamed /v1 answer until a comment is sent, so that no load balancer gives "
+        "up; 0 never. Status 200 is said before the node has answered; failures then stand within "
+        "the stream.",
+    )
+    filler_ndjson_s = _seconds(
+        _DEFAULTS.filler_ndjson_s,
+        0,
+        3_600,
+        "The same for streamed /api answers, with spaces before the next record; 0 never. A client "
+        "that parses lines by hand may choke on them.",
+    )
     revision = models.PositiveBigIntegerField(
         default=0,
         editable=False,

@@ -22,6 +22,14 @@ STREAM_TYPES: Final[dict[Framing, str]] = {
     Framing.SSE_ANTHROPIC: "text/event-stream",
 }
 
+FILLERS: Final[dict[Framing, bytes]] = {
+    Framing.NDJSON: b" ",
+    Framing.SSE_OPENAI: b": wait\n\n",
+    Framing.SSE_RESPONSES: b": wait\n\n",
+    Framing.SSE_ANTHROPIC: b": wait\n\n",
+}
+"""What may stand before any record and mean nothing (reference 4.3)."""
+
 _OPENAI_TYPES: Final = {400: "invalid_request_error", 404: "not_found_error"}
 _ANTHROPIC_TYPES: Final = {
     400: "invalid_request_error",

@@ -20,6 +20,7 @@ from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
 from data_plane.admission.origins import preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
+from data_plane.protocol.dialects import stream_error
 from data_plane.protocol.routes import (
     Access,
     Action,
@@ -35,6 +36,7 @@ from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
 from data_plane.proxy.attempts import Job, Progress
 from data_plane.proxy.caller import caller_of
+from data_plane.proxy.filler import Filler, filler_after_s
 from data_plane.proxy.reply import Answer, Reply
 from data_plane.routing.permits import is_allowed
 from data_plane.telemetry.logs import Record
@@ -158,14 +160,18 @@ class Handler:
         try:
             await self._serve(call)
         except RefusedRequestError as error:
-            await reply.answer(self._refused(error, call, record))
+            answer = self._refused(error, call, record)
+            if reply.is_held_open:
+                self._refuse_within(error, call)
+            else:
+                await reply.answer(answer)
         except (asyncio.CancelledError, ConnectionError):
             # The client is gone. The node was told by closing its connection on the way here.
             self._note_lost(call)
             raise
         except Exception as error:  # noqa: BLE001 - the one place: whatever we forgot ends here
             self._log.error("request_failed", error, request_id=record.request_id)
-            if reply.is_committed:
+            if reply.is_committed or reply.is_held_open:
                 record.outcome = Outcome.TRUNCATED
                 reply.break_off(b"")
             else:
@@ -309,6 +315,11 @@ class Handler:
         if entry is not None:
             # Only models of the snapshot become labels and log fields.
             record.model = entry.model.name
+        interval_s = filler_after_s(view.config, call.route.framing) if ask.streaming else 0.0
+        if interval_s:
+            call.reply.filler = Filler(
+                call.reply, call.route.framing, interval_s, record.request_id
+            )
         return Job(
             view=view,
             ask=ask,
@@ -343,6 +354,14 @@ class Handler:
         answer = error_answer(error, dialect, record.request_id)
         record.bytes_out = len(answer.body)
         return answer
+
+    def _refuse_within(self, error: RefusedRequestError, call: Call) -> None:
+        """The same in a stream that was begun to fill the silence: its status is 200 for good."""
+        words = stream_error(
+            call.route.framing, error.status, error.code, error.message, call.record.request_id
+        )
+        call.record.status, call.record.bytes_out = 200, len(words)
+        call.reply.break_off(words)
 
     def _note_lost(self, call: Call) -> None:
         is_stall = call.reply.has_stalled

@@ -15,7 +15,7 @@ from data_plane.protocol import dialects
 from data_plane.protocol.bodies import CHUNK_SIZES, CRLF, SIZE_AND_CRLF
 from data_plane.protocol.scanners import scanner_for
 from data_plane.protocol.usage import complete_json
-from data_plane.proxy.answers import STATUSES, outcome_of
+from data_plane.proxy.answers import STATUSES, RefusedRequestError, outcome_of
 from data_plane.settings import HELD_ANSWER_BYTES
 from data_plane.upstream.faults import Fault, NodeFailedError
 from shared.codes import SENTENCES, ErrorCode, Outcome
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from data_plane.protocol.ask import Ask
     from data_plane.protocol.lines import LineScanner
     from data_plane.protocol.usage import Usage
+    from data_plane.proxy.filler import Filler
     from data_plane.proxy.reply import Reply
     from data_plane.telemetry.logs import Record
     from data_plane.upstream.connection import NodeAnswer, Sink
@@ -175,6 +176,8 @@ class Passage:
         body = answer.held()
         self._judge_whole(answer, body)
         self._commit(answer, body, len(body), is_stream=False, closes=closes)
+        if self._reply.is_held_open:
+            self._reply.finish()
 
     async def _relay_large(self, answer: NodeAnswer, *, closes: bool) -> None:
         self._commit(answer, answer.held(), answer.head.length, is_stream=False, closes=closes)
@@ -217,6 +220,8 @@ class Passage:
         closes: bool,
     ) -> None:
         record = self._record
+        if self._reply.filler is not None:
+            self._meet(self._reply.filler, answer, first, is_stream=is_stream)
         record.status = answer.status
         record.is_stream = is_stream
         record.first_byte_at = self._reply.now()
@@ -240,6 +245,16 @@ class Passage:
             stall_s=self._config.client_stall_timeout_s,
             closes=closes,
         )
+
+    def _meet(self, filler: Filler, answer: NodeAnswer, first: bytes, *, is_stream: bool) -> None:
+        """The answer has come, perhaps late: an error then has no status of its own any more."""
+        if is_stream:
+            filler.scanner = self._scanner
+            return
+        filler.stop()
+        if self._reply.is_held_open and answer.status >= 400:  # noqa: PLR2004 - HTTP
+            said = complete_json(first).error or ""
+            raise RefusedRequestError(ErrorCode.NODE_ERROR, said, status=answer.status)
 
     def _take_usage(self, usage: Usage | None) -> None:
         if usage is not None:

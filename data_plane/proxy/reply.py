@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from data_plane.proxy.call import Call
+    from data_plane.proxy.filler import Filler
     from data_plane.upstream.connection import NodeAnswer
 
 BREAK_FLUSH_S: Final = 1.0
@@ -55,9 +56,11 @@ class Reply:
         "_transport",
         "_unsent",
         "bytes_out",
+        "filler",
         "has_stalled",
         "headers",
         "is_committed",
+        "is_held_open",
         "now",
     )
 
@@ -67,7 +70,12 @@ class Reply:
 
         self.bytes_out = 0
         self.is_committed = False
-        """Whether the client has been sent anything."""
+        """Whether the client has been sent anything that means something."""
+
+        self.is_held_open = False
+        """The head of a stream is out already, see `Filler`: no other status can be said."""
+
+        self.filler: Filler | None = None
 
         self.has_stalled = False
         """The client left bytes unread for too long, and was cut off."""
@@ -100,6 +108,17 @@ class Reply:
         self.bytes_out = len(answer.body)
         self._write(head if self._call.method == "HEAD" else head + answer.body, is_all=True)
 
+    def hold_open(self, lines: bytes) -> None:
+        """Begin a stream before there is anything to say: nothing is committed by that."""
+        if not self.is_held_open and self._transport is not None:
+            self.begin(200, lines, b"", length=None, stall_s=self._stall_s, closes=False)
+            self.is_held_open, self.is_committed = True, False
+
+    def fill(self, content: bytes) -> None:
+        """Bytes that mean nothing."""
+        self.write(content, None)
+        self.bytes_out -= len(content)
+
     def begin(  # noqa: PLR0913 - the parts of an answer
         self,
         status: int,
@@ -112,6 +131,11 @@ class Reply:
     ) -> None:
         """The commit point: the head and the first content. Without a length, `finish` follows."""
         self._stall_s = stall_s
+        if self.is_held_open:
+            self.is_committed = True
+            self._call.closes = self._call.closes or closes
+            self.write(first, None)
+            return
         self._is_chunked = length is None and self._call.is_1_1
         if self.headers:
             lines += encode_fields([*self.headers.items()])
@@ -165,6 +189,7 @@ class Reply:
 
     def finish(self) -> None:
         """A complete answer."""
+        self._stop_filler()
         if self._is_chunked and self._transport is not None:
             self._transport.write(FINAL_CHUNK)
 
@@ -180,6 +205,7 @@ class Reply:
 
     def break_off(self, last_words: bytes) -> None:
         """A visible break: the last words, then the connection without a clean end."""
+        self._stop_filler()
         transport = self._transport
         self._call.closes = True
         if transport is None:
@@ -236,6 +262,10 @@ class Reply:
             self._stall_timer.cancel()
             self._stall_timer = None
 
+    def _stop_filler(self) -> None:
+        if self.filler is not None:
+            self.filler.stop()
+
     def lost(self) -> None:
         """The client is gone: nothing may be written from now on, and its node is let go at once.
 
@@ -247,6 +277,7 @@ class Reply:
 
     def end(self) -> None:
         """Nothing more will be written, whatever has happened."""
+        self._stop_filler()
         self._stop_watching()
         self._source = None
         self._call.connection.reply = None
