@@ -1,4 +1,4 @@
-"""Asking an Ollama node how it is and what it holds. Nothing else in this plane talks to nodes.
+"""Asking an Ollama node how it is and what it holds. Only `orders` talks to nodes beside this.
 
 What a node answers is foreign: redirects are not followed, cookies not kept, nothing decompressed,
 bodies are bounded, proxies from the environment ignored, and every connect asks the address policy.
@@ -80,6 +80,39 @@ class _ProbeError(Exception):
         self.outcome = outcome
 
 
+def node_session(policy: AddressPolicy) -> aiohttp.ClientSession:
+    """A session for what nodes answer, which is foreign. Made within the loop that uses it."""
+    connector = aiohttp.TCPConnector(
+        resolver=PolicyResolver(policy),
+        use_dns_cache=False,  # a cached answer would be one that the policy saw long ago
+        limit=0,  # bounded by whoever asks
+        force_close=True,  # a probe must find out whether the node accepts connections
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(total=None),  # each question sets its own deadline
+        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        max_line_size=8_190,
+        max_field_size=8_190,
+    )
+
+
+def node_url(target: Target, path: str, policy: AddressPolicy) -> yarl.URL:
+    """Where to ask; raises InvalidAddressError when the policy refuses the address."""
+    address = normalise(target.url)
+    if address.ip is not None:  # aiohttp asks its resolver about names only
+        policy.check(address.ip, address.port)
+    return yarl.URL(address.url + path, encoded=True)
+
+
+def credential(target: Target) -> dict[str, str]:
+    """The header that the node asks for, if it asks for one."""
+    return {"Authorization": f"Bearer {target.token}"} if target.token else {}
+
+
 class NodeClient:
     """Asks nodes over one session. Use as a context manager, within one event loop."""
 
@@ -90,22 +123,7 @@ class NodeClient:
         self._places = asyncio.Semaphore(CONCURRENCY)
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
-            resolver=PolicyResolver(self._policy),
-            use_dns_cache=False,  # a cached answer would be one that the policy saw long ago
-            limit=0,  # bounded by our own semaphore
-            force_close=True,  # a probe must find out whether the node accepts connections
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None),  # each question sets its own deadline
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            max_line_size=8_190,
-            max_field_size=8_190,
-        )
+        self._session = node_session(self._policy)
         return self
 
     async def __aexit__(
@@ -211,12 +229,9 @@ class NodeClient:
 
     async def _get(self, target: Target, path: str) -> tuple[int, bytes]:
         """One request. Foreign errors are mapped here only; TimeoutError is left to the caller."""
-        headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
         try:
-            address = normalise(target.url)
-            if address.ip is not None:  # aiohttp asks its resolver about names only
-                self._policy.check(address.ip, address.port)
-            url = yarl.URL(address.url + path, encoded=True)
+            url = node_url(target, path, self._policy)
+            headers = credential(target)
             async with self._session.get(url, headers=headers, allow_redirects=False) as response:
                 if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                     raise _ProbeError(ProbeOutcome.NOT_OLLAMA)
@@ -226,7 +241,7 @@ class NodeClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, TimeoutError):
                 raise
-            raise _ProbeError(_outcome_of(error)) from error
+            raise _ProbeError(outcome_of(error)) from error
 
 
 async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
@@ -263,7 +278,8 @@ _OUTCOMES: Final[tuple[tuple[type[Exception], ProbeOutcome], ...]] = (
 )
 
 
-def _outcome_of(error: Exception) -> ProbeOutcome:
+def outcome_of(error: Exception) -> ProbeOutcome:
+    """What an error of the client library says of the node."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, ConnectionRefusedError):
         return ProbeOutcome.REFUSED

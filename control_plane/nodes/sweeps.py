@@ -12,7 +12,7 @@ import contextlib
 import datetime as dt
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 import structlog
@@ -40,6 +40,10 @@ _log = structlog.get_logger(__name__)
 WANTED_SPACING_S: Final = 5.0
 """A data plane repeats its wish until it sees a new snapshot; asking the node more often than this
 would let one broken model name flood it."""
+
+MAX_TOLD: Final = 500
+"""Node ids taken from Redis by one tick: below the 999 variables that SQLite may be limited to.
+What is left waits for the next tick."""
 
 _MAX_TTL_S: Final = 60.0
 _MARGIN_S: Final = 2.0
@@ -70,6 +74,7 @@ def refresh_models() -> int | None:
         asked = 0
         began = timezone.now()
         _wanted_become_due(began)
+        _stale_become_due()
         while batch := nodes_claim(Work.REFRESH, began, config):
             probe_and_save(batch, NodeClient.inventory, config)
             asked += len(batch)
@@ -117,6 +122,22 @@ def _wanted_become_due(now: dt.datetime) -> None:
         settled = now - dt.timedelta(seconds=WANTED_SPACING_S)
         lately = Node.objects.filter(pk__in=wanted, refresh_claimed_at__lte=settled)
         lately.update(refresh_claimed_at=None)
+
+
+def _stale_become_due() -> None:
+    """Nodes whose models a data plane has just changed: looked at now, without spacing, because an
+    operator or a client waits to see what was pulled or deleted.
+
+    Taken before they are asked: a change that is told after this is told to the next tick. A run
+    killed in between loses the hint, which the regular refresh makes good.
+    """
+    told = cast("list[bytes]", redis_client().spop(keys.STALE_INVENTORY, MAX_TOLD))
+    stale: set[uuid.UUID] = set()
+    for node_id in told:
+        with contextlib.suppress(ValueError):  # whoever can write to Redis can write anything
+            stale.add(uuid.UUID(node_id.decode(errors="replace")))
+    if stale:
+        Node.objects.filter(pk__in=stale).update(refresh_claimed_at=None)
 
 
 def _tell_redis(*, latencies_changed: bool) -> None:

@@ -203,6 +203,29 @@ def test_nodes_in_standby_are_not_asked_for_models(
     assert fake.requests == []
 
 
+def test_a_node_that_a_data_plane_has_changed_is_looked_at_by_the_next_tick(
+    make_node: Callable[..., Node], start_node: Callable[..., Any], redis: Redis
+) -> None:
+    fake = start_node(models=["llama3.2"])
+    node = make_node(address=fake.url)
+    assert sweeps.refresh_models() == 1
+    fake.node.library.add("qwen3:8b")
+    redis.sadd(keys.STALE_INVENTORY, str(node.pk), "garbage", b"\xff\xfe", str(uuid.uuid4()))
+    assert sweeps.refresh_models() == 1
+    node.inventory.refresh_from_db()
+    assert "qwen3:8b" in node.inventory.names
+    assert not redis.exists(keys.STALE_INVENTORY)
+    assert sweeps.refresh_models() == 0
+
+
+def test_one_tick_takes_a_bounded_number_of_changed_nodes(
+    make_node: Callable[..., Node], redis: Redis
+) -> None:
+    redis.sadd(keys.STALE_INVENTORY, *(str(uuid.uuid4()) for _ in range(sweeps.MAX_TOLD + 3)))
+    assert sweeps.refresh_models() is not None
+    assert redis.scard(keys.STALE_INVENTORY) == 3
+
+
 def test_a_data_plane_that_found_a_model_gone_has_the_node_looked_at(
     make_node: Callable[..., Node], start_node: Callable[..., Any], redis: Redis
 ) -> None:
