@@ -65,6 +65,8 @@ app.conf.update(
         "sweep": tick("nodes.sweep_health", 2.0),
         "refresh": tick("nodes.refresh_models", 2.0),
         "reconcile": tick("publishing.reconcile", 5.0),
+        "jobs": tick("jobs.run", 2.0),
+        "flush-jobs": tick("jobs.flush", 3_600.0),
         "flush-tokens": tick("accounts.flush_expired", 3_600.0),
     },
 )

@@ -51,6 +51,7 @@ class Env:
     csrf_trusted_origins: tuple[str, ...]
     trusted_proxies: int
     public_schema: bool
+    job_retention_days: int
     log_format: str
     log_level: str
 
@@ -99,6 +100,9 @@ class Env:
             trusted_proxies=environ.integer(variables, "AIVONX_TRUSTED_PROXIES", 0, maximum=10),
             public_schema=environ.boolean(
                 variables, "AIVONX_PUBLIC_SCHEMA", default=bind.is_loopback
+            ),
+            job_retention_days=environ.integer(
+                variables, "AIVONX_JOB_RETENTION_DAYS", 30, minimum=1, maximum=3_650
             ),
             log_format=environ.choice(
                 variables, "AIVONX_LOG_FORMAT", "auto", ("auto", "json", "text")

@@ -30,6 +30,7 @@ ADMIN_PASSWORD = ENV.admin_password  # of the first operator; read by `manage.py
 PUBLIC_SCHEMA = ENV.public_schema
 TRUSTED_PROXIES = ENV.trusted_proxies
 CONTROL_BIND = ENV.control_bind
+JOB_RETENTION_DAYS = ENV.job_retention_days
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -48,6 +49,7 @@ INSTALLED_APPS = [
     "control_plane.proxy_config",
     "control_plane.nodes",
     "control_plane.publishing",
+    "control_plane.jobs",
     "control_plane.state",
 ]
 

@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/", include("control_plane.accounts.urls")),
     path("api/proxy/", include("control_plane.nodes.urls")),
     path("api/proxy/", include("control_plane.proxy_config.urls")),
+    path("api/proxy/", include("control_plane.jobs.urls")),
     path("api/proxy/", include("control_plane.state.urls")),
 ]
 

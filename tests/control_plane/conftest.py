@@ -6,26 +6,32 @@ gets in: a test run must not depend on them, still less write to what they point
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import importlib
 import logging
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING
+import threading
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fakes.cast import Cast
+    from fakes.ollama import FakeOllama
     from pytest_django import DjangoDbBlocker
     from pytest_django.fixtures import SettingsWrapper
     from redis import Redis
     from rest_framework.test import APIClient
+
+    from control_plane.nodes.models import Node
 
 # It starts a PostgreSQL of its own and would be the same in both rings: once is enough.
 collect_ignore = (
@@ -174,3 +180,47 @@ def as_nobody(db: None) -> APIClient:
     from rest_framework.test import APIClient
 
     return APIClient()
+
+
+@pytest.fixture
+def start_node() -> Iterator[Callable[..., FakeOllama]]:
+    """Start a fake node; the keywords are those of FakeOllama."""
+    from fakes.ollama import FakeOllama
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="fake-nodes")
+    thread.start()
+    stack = AsyncExitStack()
+
+    def run(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
+    def start(**knobs: Any) -> FakeOllama:
+        return run(stack.enter_async_context(FakeOllama(**knobs)))
+
+    yield start
+    run(stack.aclose())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def make_node(db: None) -> Callable[..., Node]:
+    """A row as it stands after a good probe; the keywords are columns of Node."""
+    from control_plane.nodes.models import Node, NodeInventory
+
+    def make(**columns: Any) -> Node:
+        number = Node.objects.count() + 1
+        columns = {
+            "name": f"node-{number}",
+            "address": f"http://10.0.0.{number}:11434",
+            "health": "healthy",
+            "is_fresh": False,
+            **columns,
+        }
+        node = Node.objects.create(**columns)
+        NodeInventory.objects.create(node=node)
+        return node
+
+    return make

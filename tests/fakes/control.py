@@ -55,6 +55,7 @@ def _seen(fake: "FakeOllama") -> Json:
         "loaded": [entry["name"] for entry in fake.node.scheduler.listed()],
         "models": [model.name for model in fake.node.library.newest_first()],
         "paths": fake.node.paths,
+        "abandoned": fake.node.abandoned,
     }
 
 
@@ -64,6 +65,7 @@ def _steer(fake: "FakeOllama", wish: dict[str, Any]) -> None:
     if wish.get("forget"):
         fake.requests.clear()
         fake.node.paths.clear()
+        fake.node.abandoned.clear()
     for fault in wish.get("faults", []):
         fake.fault(fault.pop("kind"), **fault)
     for name in wish.get("add_models", []):

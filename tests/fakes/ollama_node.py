@@ -85,6 +85,8 @@ class Node:
     count: Count = field(default_factory=Count)
     requests: list[Recorded] = field(default_factory=list)
     paths: Counter[str] = field(default_factory=Counter)
+    abandoned: Counter[str] = field(default_factory=Counter)
+    """Requests to other routes than inference whose client went away, by path."""
     scheduler: Scheduler = field(init=False)
 
     def __post_init__(self) -> None:

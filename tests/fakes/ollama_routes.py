@@ -150,7 +150,7 @@ async def _routed(node: Node, request: web.Request, path: str, body: bytes) -> w
     fault = node.faults.strike(path, lambda: _model_in(body))
     call = Call(node, request, path, body, Writer(request, fault, node.faults), tail)
     if path not in INFERENCE:
-        return await _answered(call, handler, fault)
+        return await _managed(call, handler, fault)
     node.count.enter()
     try:
         answer = await _answered(call, handler, fault)
@@ -162,6 +162,15 @@ async def _routed(node: Node, request: web.Request, path: str, body: bytes) -> w
         return answer
     finally:
         node.count.active -= 1
+
+
+async def _managed(call: Call, handler: Handler, fault: Fault | None) -> web.StreamResponse:
+    """A pull ends when its client goes away; tests ask whether it did."""
+    try:
+        return await _answered(call, handler, fault)
+    except (asyncio.CancelledError, ConnectionResetError):
+        call.node.abandoned[call.path] += 1
+        raise
 
 
 def _route_of(node: Node, path: str) -> tuple[Mapping[str, Handler] | None, str]:

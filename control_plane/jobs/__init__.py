@@ -1,0 +1,1 @@
+"""What operators do to models on nodes: jobs with progress, history, cancel and retry."""

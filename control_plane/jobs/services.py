@@ -1,0 +1,145 @@
+"""What operators do with jobs: ask for one, cancel it, retry what failed. How a job runs is in
+`runs` and `runner`, which this module only wakes, by name.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from control_plane.accounts.services import audit_record
+from control_plane.common.wake import wake_on_commit
+from control_plane.jobs.errors import (
+    JobFinishedError,
+    ModelBusyError,
+    NothingToRetryError,
+    TooManyJobsError,
+)
+from control_plane.jobs.models import OPEN, Job, JobPart, State
+from control_plane.jobs.placement import nodes_for
+from shared.model_names import ModelName
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rest_framework.request import Request
+
+    from control_plane.accounts.models import User
+    from control_plane.nodes.orders import Kind
+
+RUN_TASK: Final = "jobs.run"
+MAX_OPEN: Final = 200
+"""Jobs that are not over. An operator at a console has a handful; more is a script gone wild."""
+
+_FLUSH_BATCH: Final = 200
+"""Jobs forgotten in one transaction: on SQLite it keeps every other writer waiting."""
+
+_RETRIABLE: Final = (State.FAILED.value, State.CANCELLED.value)
+
+
+def job_create(
+    kind: Kind, values: Mapping[str, Any], actor: User, request: Request | None = None
+) -> Job:
+    """Ask for something to be done with a model. It begins once this has committed."""
+    name = ModelName.parse(values["model"])
+    destination = values.get("destination", "")
+    job = Job(
+        kind=kind.value,
+        model=name.display,
+        canonical=name.canonical,
+        destination=ModelName.parse(destination).display if destination else "",
+        keep_alive=values.get("keep_alive"),
+        created_by=actor,
+    )
+    nodes = nodes_for(kind, name.canonical, values.get("nodes"), values.get("replicas"))
+    parts = [
+        JobPart(job=job, node_id=node.pk, node_name=node.name, canonical=job.canonical)
+        for node in nodes
+    ]
+    with _told_if_busy(job.canonical, [node.pk for node in nodes]), transaction.atomic():
+        if Job.objects.filter(state__in=OPEN).count() >= MAX_OPEN:
+            raise TooManyJobsError(MAX_OPEN)
+        job.save(force_insert=True)
+        JobPart.objects.bulk_create(parts)
+        said = _public(job) | {"nodes": [node.name for node in nodes]}
+        audit_record(actor, f"model.{kind}", f"model:{job.model}", None, said, request)
+        wake_on_commit(RUN_TASK)
+    return job
+
+
+def job_cancel(job_id: uuid.UUID, actor: User, request: Request | None = None) -> Job:
+    """Stop a job. What is done stays done; the worker closes the nodes' streams within a second.
+    Raises Job.DoesNotExist.
+    """
+    with transaction.atomic():
+        job = Job.objects.select_for_update().get(pk=job_id)
+        if job.state not in OPEN:
+            raise JobFinishedError
+        if job.is_cancelling:
+            return job
+        now = timezone.now()
+        job.is_cancelling = True
+        if job.state == State.QUEUED:  # nobody works on it, so nobody has to be told
+            job.parts.filter(state__in=OPEN).update(state=State.CANCELLED.value, finished_at=now)
+            job.state, job.finished_at, job.is_cancelling = State.CANCELLED.value, now, False
+        job.save(update_fields=["is_cancelling", "state", "finished_at"])
+        audit_record(actor, "job.cancel", f"job:{job.pk}", None, _public(job), request)
+        wake_on_commit(RUN_TASK)
+    return job
+
+
+def job_retry(job_id: uuid.UUID, actor: User, request: Request | None = None) -> Job:
+    """Do again what failed or was cancelled; nodes that are done are left alone. Raises
+    Job.DoesNotExist.
+    """
+    job = Job.objects.get(pk=job_id)
+    again = job.parts.filter(state__in=_RETRIABLE)
+    node_ids = list(again.values_list("node_id", flat=True))
+    with _told_if_busy(job.canonical, node_ids), transaction.atomic():
+        job = Job.objects.select_for_update().get(pk=job_id)
+        if job.state in OPEN:
+            raise NothingToRetryError
+        if not again.update(state=State.QUEUED.value, code="", step="", finished_at=None):
+            raise NothingToRetryError
+        job.state, job.finished_at = State.QUEUED.value, None
+        job.is_cancelling, job.lost = False, 0
+        job.save(update_fields=["state", "finished_at", "is_cancelling", "lost"])
+        audit_record(actor, "job.retry", f"job:{job.pk}", None, _public(job), request)
+        wake_on_commit(RUN_TASK)
+    return job
+
+
+def jobs_flush(now: dt.datetime | None = None) -> int:
+    """Forget jobs that were over `AIVONX_JOB_RETENTION_DAYS` ago; returns how many."""
+    edge = (now or timezone.now()) - dt.timedelta(days=settings.JOB_RETENTION_DAYS)
+    old = Job.objects.filter(finished_at__lt=edge).order_by("finished_at")
+    flushed = 0
+    while batch := list(old.values_list("pk", flat=True)[:_FLUSH_BATCH]):
+        with transaction.atomic():
+            Job.objects.filter(pk__in=batch).delete()
+        flushed += len(batch)
+    return flushed
+
+
+def _public(job: Job) -> dict[str, Any]:
+    """What the audit log holds of a job."""
+    said = {"job": str(job.pk), "kind": job.kind, "model": job.model, "state": job.state}
+    return said | ({"destination": job.destination} if job.destination else {})
+
+
+@contextmanager
+def _told_if_busy(canonical: str, node_ids: Sequence[uuid.UUID]) -> Iterator[None]:
+    """Turn the constraint "one open part for a model at a node" into an answer with the job."""
+    try:
+        yield
+    except IntegrityError as error:
+        busy = Job.objects.filter(
+            parts__canonical=canonical, parts__node_id__in=node_ids, parts__state__in=OPEN
+        )
+        raise ModelBusyError(busy.first()) from error
