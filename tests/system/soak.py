@@ -3,9 +3,9 @@
     make soak                    # 5 minutes
     make soak SOAK_S=1800        # as long as you like
 
-While clients ask at random (fakes/mix.py), a nemesis changes the config every 5 s, makes nodes
-busy or failing, and in turn kills a node, kills Redis, kills the worker and freezes a node. The
-figures are printed; any broken promise makes the exit code 1.
+While clients ask at random (fakes/mix.py), a nemesis changes the config every 5 s, and in turn
+kills a node, kills Redis, freezes a node and kills the worker. The figures are printed; any broken
+promise makes the exit code 1.
 """
 
 from __future__ import annotations
