@@ -20,6 +20,7 @@ import msgspec
 from data_plane.settings import MAX_BAD_KEYS_PER_MINUTE
 from shared.codes import ErrorCode
 from shared.credentials import PREFIX, parse_key, same_hash
+from shared.snapshot import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,7 +128,8 @@ class Identifier:
         key = _known(keys, given.parsed(text))
         if key is None:
             raise self._bad_key(address)
-        return Principal(key.id, key.allowed_models)
+        # A key that is not for inference may use no model, whatever else it is for.
+        return Principal(key.id, key.allowed_models if Scope.INFERENCE in key.scopes else ())
 
     def _bad_key(self, address: str) -> NotIdentifiedError:
         now = time.monotonic()

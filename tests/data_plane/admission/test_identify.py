@@ -15,7 +15,7 @@ from data_plane.admission.identify import (
 from data_plane.settings import MAX_BAD_KEYS_PER_MINUTE
 from shared.codes import ErrorCode
 from shared.credentials import MintedKey, mint
-from shared.snapshot import ApiKey
+from shared.snapshot import ApiKey, Scope
 
 ALICE = mint()
 CHARLIE = mint()
@@ -149,3 +149,11 @@ def test_guessing_is_slowed_down_and_good_keys_still_work() -> None:
     ]
     assert statuses == [401] * MAX_BAD_KEYS_PER_MINUTE + [429, 429]
     assert identify(x_api_key=(ALICE.text,), identifier=identifier).key_id == ALICE.id
+
+
+def test_a_key_that_is_not_for_inference_may_use_no_model() -> None:
+    credential = {"authorization": (f"Bearer {ALICE.text}",)}
+    managing = identify(keys=known(scopes=(Scope.MANAGE,)), **credential)
+    assert managing.allowed_models == ()
+    both = identify(keys=known(scopes=(Scope.MANAGE, Scope.INFERENCE)), **credential)
+    assert both.allowed_models is None
