@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from socket import getaddrinfo
 from typing import TYPE_CHECKING, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -34,7 +35,7 @@ async def addresses_of(host: str, port: int, family: int = socket.AF_UNSPEC) -> 
     """Look a host name up, bounded in time. Raises ResolveError."""
     loop = asyncio.get_running_loop()
     lookup = loop.run_in_executor(
-        _executor, lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        _executor, lambda: getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
     )
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT_S):

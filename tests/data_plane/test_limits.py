@@ -32,6 +32,7 @@ async def dribble(port: int) -> float:
         async with asyncio.timeout(20.0):
             while not reader.at_eof():
                 writer.write(b"a")
+                await writer.drain()  # says of a reset what the reader's end does not
                 await asyncio.sleep(0.02)
     except (ConnectionResetError, BrokenPipeError):
         pass  # that is what is waited for

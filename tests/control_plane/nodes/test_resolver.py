@@ -25,7 +25,7 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
             for ip in answers[host]
         ]
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(resolver, "getaddrinfo", getaddrinfo)
     return answers
 
 
@@ -68,7 +68,7 @@ async def test_a_name_server_that_does_not_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resolver, "RESOLVE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(0.5))
+    monkeypatch.setattr(resolver, "getaddrinfo", lambda *_, **__: time.sleep(0.5))
     began = time.monotonic()
     with pytest.raises(ResolveError):
         await resolver.addresses_of("slow", 11434)
