@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 
 from data_plane import settings as reading
+from data_plane.host.descriptors import raise_limit
 from data_plane.serving import serve
 from data_plane.workers.parent import keep_workers
 from shared.environ import SettingError
@@ -22,14 +22,8 @@ def main() -> int:
     except SettingError as error:
         sys.stderr.write(f"data_plane: {error}\n")
         return EXIT_BAD_SETTING
-    _allow_many_connections()
+    raise_limit()
     return serve(settings) if settings.workers == 1 else keep_workers(settings)
-
-
-def _allow_many_connections() -> None:
-    # The soft limit of 1,024 files is there for programs that use select(); this one does not.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

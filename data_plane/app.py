@@ -18,6 +18,7 @@ from data_plane.admission.gate import Gate
 from data_plane.admission.identify import Identifier
 from data_plane.admission.origins import Origins
 from data_plane.host.board import HostCounts
+from data_plane.host.descriptors import clients_within
 from data_plane.host.listening import bound
 from data_plane.lifecycle import Lifecycle, Phase
 from data_plane.proxy.attempts import Attempts
@@ -78,7 +79,7 @@ class App:
             settings.spool_budget_bytes,
             settings.data_dir / "data_plane",
             max_active=settings.max_active,
-            max_connections=settings.max_connections,
+            max_connections=clients_within(settings.max_connections),
         )
         self.leases = Leases(HostCounts(place.board, place.number) if place else None)
         self.latencies = Latencies()
@@ -185,6 +186,13 @@ class App:
             server, bound(self.settings.proxy_bind, shares_port=self.place is not None)
         )
         self.lifecycle.advance(Phase.SERVING)
+        if self.gate.max_connections < self.settings.max_connections:
+            self.log.warning(
+                "connections_limited",
+                wanted=self.settings.max_connections,
+                possible=self.gate.max_connections,
+                detail="raise `ulimit -Hn` or lower AIVONX_MAX_CONNECTIONS",
+            )
         self.log.info(
             "listening",
             proxy=_name(site),

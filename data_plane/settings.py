@@ -108,8 +108,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         spool_budget_bytes=read.integer(
             environ, "AIVONX_SPOOL_BUDGET_BYTES", 8 * 1024 * 1024 * 1024, minimum=1_024
         ),
-        max_active=read.integer(environ, "AIVONX_MAX_ACTIVE", 4_096, minimum=1),
-        max_connections=read.integer(environ, "AIVONX_MAX_CONNECTIONS", 8_192, minimum=1),
+        max_active=read.integer(environ, "AIVONX_MAX_ACTIVE", 10_000, minimum=1),
+        max_connections=read.integer(environ, "AIVONX_MAX_CONNECTIONS", 20_000, minimum=1),
         drain_timeout_s=read.number(environ, "AIVONX_DRAIN_TIMEOUT_S", 120.0),
         drain_delay_s=read.number(environ, "AIVONX_DRAIN_DELAY_S", 0.0),
         sync_interval_s=read.number(environ, "AIVONX_SYNC_INTERVAL_S", 10.0, minimum=0.05),
