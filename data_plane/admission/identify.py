@@ -51,6 +51,9 @@ class Principal(msgspec.Struct, frozen=True):
     allowed_models: tuple[str, ...] | None
     """Canonical names or globs over them; None: every model."""
 
+    is_lasting: bool = True
+    """Whether the same credential proves the same for as long as the snapshot is in force."""
+
 
 ANYONE: Final = Principal("", None)
 
@@ -129,7 +132,8 @@ class Identifier:
         if key is None:
             raise self._bad_key(address)
         # A key that is not for inference may use no model, whatever else it is for.
-        return Principal(key.id, key.allowed_models if Scope.INFERENCE in key.scopes else ())
+        models = key.allowed_models if Scope.INFERENCE in key.scopes else ()
+        return Principal(key.id, models, is_lasting=key.expires_at is None)
 
     def _bad_key(self, address: str) -> NotIdentifiedError:
         now = time.monotonic()

@@ -214,6 +214,10 @@ class Attempts:
             flight.answer.close()
             flight.lease.release()
 
+    def flush(self) -> None:
+        """Send what `begin` wrote."""
+        self._forwarder.flush()
+
     async def serve(self, job: Job) -> None:
         """Answer the request through some node. Raises RefusedRequestError when none can."""
         try:

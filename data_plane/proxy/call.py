@@ -48,7 +48,9 @@ class Call:
         "is_1_1",
         "is_accepted",
         "is_answered",
+        "is_lost",
         "job",
+        "judged_by",
         "match",
         "method",
         "principal",
@@ -89,6 +91,9 @@ class Call:
         self.should_close = bool(message.should_close or message.upgrade or message.chunked)
         self.given_id = valid_request_id(message.headers.get("X-Request-Id"))
         self.match: Match | None = None
+        self.judged_by: Applied | None = None
+        """The snapshot by which the principal was found out."""
+
         self.begin_anew(None)
 
     def begin_anew(self, body: bytes | None) -> None:
@@ -99,6 +104,9 @@ class Call:
 
         self.is_accepted = False
         self.is_answered = False
+        self.is_lost = False
+        """The client has left while no task served it."""
+
         self.job: Job | None = None
         self.error: Exception | None = None
 

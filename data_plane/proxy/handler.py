@@ -43,6 +43,8 @@ from data_plane.telemetry.logs import Record
 from shared.codes import SENTENCES, ErrorCode, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from data_plane.admission.gate import Gate
     from data_plane.admission.identify import Identifier
     from data_plane.admission.origins import Origins
@@ -97,23 +99,48 @@ class Handler:
         # An id must be unique and need not be secret: one look at the dice for all of them.
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._ids = itertools.count()
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._arrived: list[Call] = []
+        self._understood: list[Call] = []
+        """Requests that no task serves, between the steps of `begin`."""
 
     # What can be done without waiting is done in callbacks, the rest by the connection's task
 
     def begin(self, call: Call) -> None:
-        """Serve a request that has come whole, in this callback and in those of its node.
+        """Serve a request that has come whole, in callbacks of the loop and of its node.
+
+        Chunks of other answers are not to wait for a whole request: it is looked at when what has
+        arrived with it has been dealt with, and sent one turn of the loop later.
 
         What takes waiting, and whatever goes wrong, is handed to the task of the connection: there
         `handle` goes on where this has stopped.
         """
+        if not self._arrived:
+            self._call_soon(self._look_at_arrived)
+        self._arrived.append(call)
+
+    def _look_at_arrived(self) -> None:
+        calls, self._arrived = self._arrived, []
+        for call in calls:
+            if not call.is_lost:
+                self._advance(call, self._is_understood)
+
+    def _send_understood(self) -> None:
+        calls, self._understood = self._understood, []
+        for call in calls:
+            if not call.is_lost:
+                self._advance(call, self._is_sent)
+        self._attempts.flush()
+
+    def _advance(self, call: Call, step: Callable[[Call], bool]) -> None:
         try:
-            if self._is_begun(call):
+            if step(call):
                 return
         except Exception as error:  # noqa: BLE001 - `handle` tells them apart
             call.error = error
         call.connection.hand_over(call)
 
-    def _is_begun(self, call: Call) -> bool:
+    def _is_understood(self, call: Call) -> bool:
         self._accept(call)
         answer = self._open(call)
         if answer is not None:
@@ -125,9 +152,15 @@ class Handler:
         body = call.body or b""
         intake.claim(call.claim, len(body), self._max_body_bytes)
         job = call.job = self._job(call, body)
-        return job.ask.form is not asking.Form.UNLOAD and self._attempts.begin(
-            job, partial(self._go_on, call)
-        )
+        if job.ask.form is asking.Form.UNLOAD:
+            return False
+        if not self._understood:
+            self._call_soon(self._send_understood)
+        self._understood.append(call)
+        return True
+
+    def _is_sent(self, call: Call) -> bool:
+        return call.job is not None and self._attempts.begin(call.job, partial(self._go_on, call))
 
     def _go_on(self, call: Call) -> None:
         """The node of a request that no task serves has something to say."""
@@ -149,6 +182,9 @@ class Handler:
 
     def lost(self, call: Call) -> None:
         """The client of a request that no task serves is gone."""
+        call.is_lost = True
+        if not call.is_accepted:
+            self._accept(call)
         self._note_lost(call)
         self._end(call)
 
@@ -229,7 +265,10 @@ class Handler:
         if match.route.action is Action.OPTIONS:
             return self._options(match, caller, record)
         view = call.view = self._view()
-        principal = call.principal = self._admit(call, view, match, caller)
+        if call.judged_by is not view or not call.principal.is_lasting:
+            call.principal = self._admit(call, view, match, caller)
+            call.judged_by = view
+        principal = call.principal
         record.key_id = principal.key_id
         if match.route.action not in {Action.INFER, Action.SHOW}:
             return self._local(view, match, principal, record)

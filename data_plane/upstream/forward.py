@@ -54,7 +54,7 @@ class Forwarder:
         self._token_keys = token_keys
         self._targets: dict[str, _Target] = {}
         self._dialer = Dialer(policy)
-        self._outbox = Outbox()
+        self._outbox = Outbox(is_flushed_by_owner=True)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -128,9 +128,16 @@ class Forwarder:
         stream_type: str | None,
         lease: Lease,
     ) -> NodeAnswer:
-        """POST what is not more than `PIECE_BYTES` on a connection that `standing` gave."""
+        """POST what is not more than `PIECE_BYTES` on a connection that `standing` gave.
+
+        It leaves with the next `flush`.
+        """
         head = _head(self._target(node), "POST", path, fields, len(body))
         return connection.begin(head, body, stream_type, lease, is_one_of_many=True)
+
+    def flush(self) -> None:
+        """Send now what `send_on` wrote."""
+        self._outbox.flush()
 
     async def _connect(self, target: _Target, timeout_s: float) -> NodeConnection:
         pool = target.pool

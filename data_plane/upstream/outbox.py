@@ -15,8 +15,8 @@ import asyncio
 class Outbox:
     """One per event loop and direction, made inside the loop."""
 
-    def __init__(self) -> None:
-        self._call_soon = asyncio.get_running_loop().call_soon
+    def __init__(self, *, is_flushed_by_owner: bool = False) -> None:
+        self._call_soon = None if is_flushed_by_owner else asyncio.get_running_loop().call_soon
         self._waiting: list[tuple[asyncio.WriteTransport, bytes]] = []
 
     def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
@@ -24,7 +24,7 @@ class Outbox:
         that has to flush.
         """
         waiting = self._waiting
-        if not waiting:
+        if not waiting and self._call_soon is not None:
             self._call_soon(self.flush)
         waiting.append((transport, data))
 
