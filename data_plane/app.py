@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from data_plane.admission.gate import Gate
+from data_plane.admission.hosts import Hosts
 from data_plane.admission.identify import Identifier
 from data_plane.admission.origins import Origins
 from data_plane.host.board import HostCounts
@@ -150,6 +151,7 @@ class App:
             lifecycle=self.lifecycle,
             identifier=Identifier(is_key_always_required=not settings.proxy_bind.is_loopback),
             origins=Origins(settings.origins),
+            hosts=Hosts(settings.hosts),
             gate=self.gate,
             attempts=self.attempts,
             management=Management(self.forwarder, self.findings),

@@ -85,6 +85,7 @@ class Settings:
     log_format: str
     log_level: str
     origins: tuple[str, ...]
+    hosts: tuple[str, ...]
     instance: str
     workers: int
 
@@ -121,6 +122,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             environ, "AIVONX_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")
         ),
         origins=read.items(environ, "AIVONX_ORIGINS"),
+        hosts=read.items(environ, "AIVONX_HOSTS"),
         instance=read.text(environ, "AIVONX_INSTANCE", "") or _unique_instance(),
         workers=_workers(environ),
     )

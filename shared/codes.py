@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     AMBIGUOUS_CREDENTIALS = "ambiguous_credentials"
     CREDENTIAL_IN_URL = "credential_in_url"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
+    HOST_NOT_ALLOWED = "host_not_allowed"
     NOT_READY = "not_ready"
     DRAINING = "draining"
     OVERLOADED = "overloaded"
@@ -110,6 +111,11 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ),
     ErrorCode.ORIGIN_NOT_ALLOWED: (
         "this web origin may not call the proxy; ask an operator to add it to AIVONX_ORIGINS"
+    ),
+    ErrorCode.HOST_NOT_ALLOWED: (
+        "this proxy is open to its own machine only and was called by another name; call it by its "
+        "address or as localhost, or ask an operator to add the name to AIVONX_HOSTS or to make an "
+        "API key"
     ),
     ErrorCode.NOT_READY: (
         "this proxy has not received its configuration yet; try again in a few seconds"

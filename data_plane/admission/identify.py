@@ -96,6 +96,10 @@ class Identifier:
         self._is_always_required = is_key_always_required
         self._bad_keys: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
+    def is_open(self, keys: Mapping[str, ApiKey]) -> bool:
+        """Whether anybody who can connect may ask."""
+        return not (self._is_always_required or keys)
+
     def identify(  # noqa: PLR0913 - where credentials may be, and who sends them
         self,
         keys: Mapping[str, ApiKey],
@@ -120,7 +124,7 @@ class Identifier:
         address: str,
     ) -> Principal:
         """The principal behind what was given, by the keys of this moment."""
-        is_required = self._is_always_required or bool(keys)
+        is_required = not self.is_open(keys)
         if query:
             _refuse_key_in_query(query, is_required=is_required)
         if not is_required:

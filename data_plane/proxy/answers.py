@@ -39,6 +39,7 @@ STATUSES: Final[dict[ErrorCode, int]] = {
     ErrorCode.AMBIGUOUS_CREDENTIALS: 400,
     ErrorCode.CREDENTIAL_IN_URL: 400,
     ErrorCode.ORIGIN_NOT_ALLOWED: 403,
+    ErrorCode.HOST_NOT_ALLOWED: 403,
     ErrorCode.NOT_READY: 503,
     ErrorCode.DRAINING: 503,
     ErrorCode.OVERLOADED: 503,

@@ -20,6 +20,7 @@ from data_plane.proxy.answers import RefusedRequestError
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
+    from data_plane.admission.hosts import Hosts
     from data_plane.admission.origins import Origins
     from data_plane.proxy.call import Call
 
@@ -34,14 +35,20 @@ RawHeaders = list[tuple[bytes, bytes]]
 class Caller:
     """A client by its headers. Raises RefusedRequestError when they are refused."""
 
-    __slots__ = ("coding", "expects", "fields", "given", "headers", "origin", "raw", "version")
+    __slots__ = (
+        *("coding", "expects", "fields", "given", "headers", "is_host_ours", "origin", "raw"),
+        "version",
+    )
 
-    def __init__(self, call: Call, raw: RawHeaders, origins: Origins) -> None:
+    def __init__(self, call: Call, raw: RawHeaders, origins: Origins, hosts: Hosts) -> None:
         intake.check_framing(call)
         headers = call.headers
         self.raw = raw
         self.version = call.version
         host = headers.get(hdrs.HOST, "")
+        self.is_host_ours = hosts.is_ours(host)
+        """Only looked at while the proxy is open: whoever has a key is no page of the web."""
+
         self.origin = headers.get(hdrs.ORIGIN)
         self.headers: dict[str, str] = {}
         """Ours, on every answer to this client."""
@@ -58,11 +65,11 @@ class Caller:
         """Header lines for a node; the request id is added to them."""
 
 
-def caller_of(call: Call, origins: Origins) -> Caller:
+def caller_of(call: Call, origins: Origins, hosts: Hosts) -> Caller:
     """Who calls: the one known from the last request on this connection, if nothing differs."""
     raw = [pair for pair in call.raw_headers if pair[0] not in _VARYING]
     known = call.connection.caller
     if known is not None and known.raw == raw and known.version == call.version:
         return known
-    caller = call.connection.caller = Caller(call, raw, origins)
+    caller = call.connection.caller = Caller(call, raw, origins, hosts)
     return caller

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from data_plane.admission.gate import Gate
+    from data_plane.admission.hosts import Hosts
     from data_plane.admission.identify import Identifier
     from data_plane.admission.origins import Origins
     from data_plane.lifecycle import Lifecycle
@@ -77,6 +78,7 @@ class Handler:
         lifecycle: Lifecycle,
         identifier: Identifier,
         origins: Origins,
+        hosts: Hosts,
         gate: Gate,
         attempts: Attempts,
         management: Management,
@@ -89,6 +91,7 @@ class Handler:
         self._lifecycle = lifecycle
         self._identifier = identifier
         self._origins = origins
+        self._hosts = hosts
         self._gate = gate
         self._attempts = attempts
         self._management = management
@@ -282,7 +285,7 @@ class Handler:
             path = intake.path(call)
             if path is not call.target:
                 record.dialect = dialect_of(path)
-            call.caller = caller_of(call, self._origins)
+            call.caller = caller_of(call, self._origins, self._hosts)
             if call.caller.headers:
                 reply.headers.update(call.caller.headers)
             match = call.match = _found(call.method, path)
@@ -310,6 +313,8 @@ class Handler:
         return view
 
     def _admit(self, call: Call, view: Applied, match: Match, caller: Caller) -> Principal:
+        if not caller.is_host_ours and self._identifier.is_open(view.keys):
+            raise RefusedRequestError(ErrorCode.HOST_NOT_ALLOWED, closes=_has_unread_body(call))
         if match.route.access is Access.ANYONE and match.key is None:
             return ANYONE
         try:

@@ -102,7 +102,8 @@ async def open_stream(process: Process) -> tuple[asyncio.StreamReader, asyncio.S
     reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
     body = json.dumps(CHAT).encode()
     writer.write(
-        b"POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body)
     )
     return reader, writer
 
