@@ -11,6 +11,8 @@ from fakes.processes import eventually, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fakes.faults import FaultKind
+
 INFERENCE: Final = ("/api/chat", "/v1/chat/completions", "/v1/messages")
 PROBED: Final = ("/api/health", "/api/version")
 SLOTS: Final = 64
@@ -89,6 +91,11 @@ class NodeProcess:
         """Take requests in and never answer them. Clears other faults."""
         faults = [{"kind": "silence", "path": path} for path in INFERENCE]
         self._process.steer(clear_faults=True, faults=faults)
+
+    def fail(self, kind: FaultKind, *, token_s: float = 0.0) -> None:
+        """Answer every request with this fault. Clears other faults."""
+        self.pace(token_s=token_s)
+        self._process.steer(faults=[{"kind": kind.value, "path": path} for path in INFERENCE])
 
     def pull(self, model: str) -> None:
         """A model appears on its disk."""

@@ -1,16 +1,18 @@
 """`make soak`: the whole system under a mixture of requests and accidents, and what it came to.
 
-    make soak                    # 5 minutes
-    make soak SOAK_S=1800        # as long as you like
+    make soak                                  # 5 minutes
+    make soak SOAK_S=1800                      # as long as you like
+    make soak SOAK_CLIENTS=2                   # gently
 
-While clients ask at random (fakes/mix.py), a nemesis changes the config every 5 s, and in turn
-kills a node, kills Redis, freezes a node and kills the worker. The figures are printed; any broken
-promise makes the exit code 1.
+Clients ask at random (fakes/mix.py): one group of them a data plane that nothing is done to,
+another one of several workers that are killed and restarted. Meanwhile the config changes every
+5 s, and every 20 s the nemesis (fakes/nemesis.py) does the next of its accidents and repairs it. At
+the end the history is checked (fakes/history.py), and what is still held. The figures are printed;
+any broken promise makes the exit code 1.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import sys
@@ -22,132 +24,162 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fakes.database import open_database  # noqa: E402 - found only now
-from fakes.mix import NEVER, Mix  # noqa: E402
-from fakes.plane import MODEL  # noqa: E402
+from fakes import history  # noqa: E402 - found only now
+from fakes.database import open_database  # noqa: E402
+from fakes.mix import AT_ONCE, Mix  # noqa: E402
+from fakes.nemesis import Nemesis  # noqa: E402
+from fakes.plane import MODEL, DataPlane  # noqa: E402
 from fakes.processes import eventually  # noqa: E402
 from fakes.stack import RECOVER_S, Stack  # noqa: E402
 
 CHANGE_EVERY_S: Final = 5.0
-ACCIDENT_EVERY_S: Final = 30.0
+ACCIDENT_EVERY_S: Final = 20.0
 SETTLE_S: Final = 10.0
+IDLE_S: Final = 75.0
+"""For idle connections to be closed, which are kept for 30 s on either side."""
+
 SEED: Final = 20_261_123
-GROWTH: Final = 0.10
-"""Of the peak of the last third over that of the second. Five minutes are short: allocators still
-find their size, and one burst more moves a peak by some megabytes."""
+GROWTH: Final = 0.02
+"""Of the peak of the last third over that of the second; the first is for warming up."""
 
 SPARE_FDS: Final = 5
+MAX_LOG_BYTES: Final = 2_000
+"""Per request, everything that a data plane logs together."""
+
 BAD_WORDS: Final = (b"Task was destroyed", b"Unclosed", b"never retrieved", b"ResourceWarning")
+UNHURRIED: Final = {"probe_interval_s": 1.0, "probe_timeout_s": 1.0, "connect_timeout_s": 1.0}
+"""A busy machine must not look like a dead node."""
 
 
-class Nemesis:
-    """Accidents, one after the other, each repaired before the next."""
+class Watch:
+    """What is measured while it runs: memory by thirds, applied revisions."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._nodes = [stack.serving_node() for _ in range(3)]
-        for node in self._nodes:
-            node.pace(token_s=0.002)
-        self._accidents = itertools.cycle(
-            (self._kill_node, self._kill_redis, self._freeze_node, self._kill_worker)
-        )
-        self.done: list[str] = []
+    def __init__(self, plane: DataPlane, duration_s: float) -> None:
+        self._plane = plane
+        self._duration_s = duration_s
+        self.began_at = time.monotonic()
+        self.peaks = [0, 0, 0]
+        self.applied = plane.applied()
+        self.first_revision = self.applied[1]
+        self.backwards: list[str] = []
 
-    def accident(self) -> None:
-        """The next one, and its repair."""
-        accident = next(self._accidents)
-        accident()
-        self.done.append(accident.__name__.strip("_").replace("_", " "))
+    def look(self) -> float:
+        """Take the next sample; the seconds that have passed."""
+        passed_s = time.monotonic() - self.began_at
+        third = min(int(3 * passed_s / self._duration_s), 2)
+        self.peaks[third] = max(self.peaks[third], own_bytes(self._plane.process.pid))
+        applied = self._plane.applied()
+        if applied[0] != self.applied[0] or applied[1] < self.applied[1]:
+            self.backwards.append(f"applied {applied} after {self.applied}")
+        self.applied = applied
+        return passed_s
 
-    def _kill_node(self) -> None:
-        self._nodes[0].kill()
-        time.sleep(2.0)
-        self._nodes[0].restart()
-        self._nodes[0].pace(token_s=0.002)
-
-    def _freeze_node(self) -> None:
-        self._nodes[1].freeze()
-        time.sleep(3.0)
-        self._nodes[1].thaw()
-
-    def _kill_redis(self) -> None:
-        self._stack.valkey.kill()
-        time.sleep(2.0)
-        self._stack.start_valkey()
-
-    def _kill_worker(self) -> None:
-        self._stack.worker.kill()
-        self._stack.start_worker()
-
-
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    def faults(self) -> list[str]:
+        """What was broken."""
+        found = list(self.backwards)
+        if self.peaks[2] > self.peaks[1] * (1 + GROWTH):
+            found.append(f"memory grew by more than {GROWTH:.0%}: {self.peaks}")
+        if self.applied[1] <= self.first_revision:
+            found.append("no change was applied")
+        return found
 
 
 def soaked(stack: Stack, duration_s: float) -> list[str]:
     """Run it; what was broken."""
-    nemesis = Nemesis(stack)
-    plane = stack.plane
-    pid = plane.process.pid
-    lines_before = access_lines(stack)
-    fds_before = descriptors(pid)
-    peaks = [0, 0, 0]
-    began_at = time.monotonic()
-    change_at, accident_at = began_at, began_at + ACCIDENT_EVERY_S / 2
-    with Mix(plane.port, MODEL, SEED) as mix:
-        while (passed_s := time.monotonic() - began_at) < duration_s:
-            third = min(int(3 * passed_s / duration_s), 2)
-            peaks[third] = max(peaks[third], plane.process.memory_bytes())
-            now = time.monotonic()
-            if now >= change_at:
-                change_at = now + CHANGE_EVERY_S
-                stack.assert_a_change_is_applied(RECOVER_S)
-            if now >= accident_at and duration_s - passed_s > ACCIDENT_EVERY_S / 2:
-                accident_at = now + ACCIDENT_EVERY_S
-                nemesis.accident()
-            time.sleep(0.5)
-    sent = mix.ended.total()
-    faults = [f"{mix.ended[kind]} requests ended as {kind}" for kind in NEVER if mix.ended[kind]]
-    faults += mix.odd
-    faults += left_behind(stack, fds_before, pid)
-    lines = access_lines(stack) - lines_before
-    if lines != sent:
-        faults.append(f"{lines} access lines for {sent} requests")
-    if peaks[2] > peaks[1] * (1 + GROWTH):
-        faults.append(f"memory grew: {peaks}")
+    plane, group = stack.plane, stack.group
+    clients = int(os.environ.get("SOAK_CLIENTS") or AT_ONCE)
+    with Nemesis(stack) as nemesis:
+        marks = {each.name: each.process.log.stat().st_size for each in (plane, group)}
+        before = held(stack)
+        watch = Watch(plane, duration_s)
+        steady = Mix(plane.port, MODEL, SEED, at_once=clients)
+        hit = Mix(group.port, MODEL, SEED + 1, at_once=max(1, clients // 2))
+        with steady, hit:
+            cause_trouble(stack, nemesis, watch, duration_s)
+        faults = watch.faults() + left_behind(stack, before)
+        stack.await_applied(RECOVER_S)
+        logs = {
+            each.name: each.process.log.read_bytes()[marks[each.name] :] for each in (plane, group)
+        }
+    faults += history.faults_in(steady.asked, logs["a"].splitlines())
+    faults += history.faults_in(hit.asked, logs["g"].splitlines(), nemesis.workers_hit)
     faults += [f"{word.decode()!r} in a log" for word in BAD_WORDS if word in logged(stack)]
-    stack.await_applied(RECOVER_S)
+    per_request = {
+        name: len(logs[name]) // max(1, len(mix.asked)) for name, mix in (("a", steady), ("g", hit))
+    }
+    faults += [
+        f"{size} bytes of log per request" for size in per_request.values() if size > MAX_LOG_BYTES
+    ]
     print_figures(
         {
             "seconds": round(duration_s),
-            "requests": sent,
-            "ended": dict(mix.ended.most_common()),
-            "accidents": nemesis.done,
-            "memory_peaks_mb": [round(peak / 1e6, 1) for peak in peaks],
-            "descriptors": [fds_before, descriptors(pid)],
-            "applied_revision": plane.applied()[1],
-            "access_lines": lines,
+            "requests": len(steady.asked) + len(hit.asked),
+            "steady": dict(steady.ended().most_common()),
+            "with workers hit": dict(hit.ended().most_common()),
+            "access lines": sum(
+                len(history.access_lines(log.splitlines())) for log in logs.values()
+            ),
+            "accidents": [
+                f"{nemesis.done.count(name)} x {name}" for name in dict.fromkeys(nemesis.done)
+            ],
+            "memory peaks, MB": [round(peak / 1e6, 2) for peak in watch.peaks],
+            "held before, after": [before, held(stack)],
+            "revisions": [watch.first_revision, watch.applied[1]],
+            "log bytes/request": per_request,
         }
     )
     return faults
 
 
-def left_behind(stack: Stack, fds_before: int, pid: int) -> list[str]:
+def cause_trouble(stack: Stack, nemesis: Nemesis, watch: Watch, duration_s: float) -> None:
+    """Changes and accidents until the time is over."""
+    change_at, accident_at = time.monotonic(), time.monotonic() + ACCIDENT_EVERY_S / 2
+    while (passed_s := watch.look()) < duration_s:
+        now = time.monotonic()
+        if now >= change_at:
+            change_at = now + CHANGE_EVERY_S
+            stack.assert_a_change_is_applied(RECOVER_S)
+        if now >= accident_at and duration_s - passed_s > ACCIDENT_EVERY_S / 2:
+            accident_at = now + ACCIDENT_EVERY_S
+            nemesis.accident()
+        time.sleep(0.5)
+
+
+def own_bytes(pid: int) -> int:
+    """Memory of this process alone: what it shares with others grows and shrinks with them."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def held(stack: Stack) -> dict[str, int]:
+    """Descriptors of the steady data plane, and connections to Redis."""
+    descriptors = len(list(Path(f"/proc/{stack.plane.process.pid}/fd").iterdir()))
+    clients: int = stack.redis.info("clients")["connected_clients"]
+    return {"descriptors": descriptors, "redis connections": clients}
+
+
+def left_behind(stack: Stack, before: dict[str, int]) -> list[str]:
     """What is still held when nobody asks any more."""
-    plane = stack.plane
+    planes = (stack.plane, stack.group)
+
+    def is_as_before() -> bool:
+        now = held(stack)
+        return all(now[name] <= count + SPARE_FDS for name, count in before.items())
+
     try:
-        eventually("nothing is in flight", lambda: plane.metric("aivonx_in_flight") == 0, SETTLE_S)
+        for plane in planes:
+            eventually(
+                "nothing is in flight",
+                lambda plane=plane: plane.metric("aivonx_in_flight") == 0,
+                SETTLE_S,
+            )
         eventually("no active counts", lambda: not stack.active_counts(), SETTLE_S)
-        limit = fds_before + SPARE_FDS + 3 * 64  # idle connections to three nodes are kept
-        eventually("descriptors are given back", lambda: descriptors(pid) <= limit, SETTLE_S)
+        eventually(f"held as before: {before}", is_as_before, IDLE_S)
     except AssertionError as error:
-        return [str(error)]
+        return [f"{error}; {held(stack)}"]
     return []
-
-
-def access_lines(stack: Stack) -> int:
-    log = stack.plane.process.log.read_bytes()
-    return log.count(b'"event":"request"') + log.count(b'"event": "request"')
 
 
 def logged(stack: Stack) -> bytes:
@@ -156,7 +188,7 @@ def logged(stack: Stack) -> bytes:
 
 def print_figures(figures: dict[str, object]) -> None:
     for name, value in figures.items():
-        print(f"{name:18} {json.dumps(value)}", flush=True)
+        print(f"{name:20} {json.dumps(value)}", flush=True)
 
 
 def main() -> int:
@@ -166,6 +198,7 @@ def main() -> int:
         directory = Path(name)
         with open_database("sqlite", directory) as database, Stack(directory, database) as stack:
             stack.reset()
+            stack.api.config_change(**UNHURRIED)
             faults = soaked(stack, duration_s)
     for fault in faults:
         print(f"BROKEN: {fault}")
