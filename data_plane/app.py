@@ -23,11 +23,13 @@ from data_plane.host.descriptors import clients_within
 from data_plane.host.listening import bound
 from data_plane.lifecycle import Lifecycle, Phase
 from data_plane.proxy.attempts import Attempts
+from data_plane.proxy.detours import Detours
 from data_plane.proxy.findings import Findings
 from data_plane.proxy.handler import Handler
 from data_plane.proxy.management import Management
 from data_plane.proxy.server import Server, require_safe_aiohttp
 from data_plane.proxy.shelf import Shelf
+from data_plane.proxy.shows import ShowCache, Shows
 from data_plane.routing.circuit import Circuits
 from data_plane.settings import LISTEN_BACKLOG
 from data_plane.sync.applied import AppliedState
@@ -136,6 +138,7 @@ class App:
 
     def _wire_path(self) -> None:
         settings = self.settings
+        self.shows = ShowCache()
         self.attempts = Attempts(
             forwarder=self.forwarder,
             leases=self.leases,
@@ -154,7 +157,11 @@ class App:
             hosts=Hosts(settings.hosts),
             gate=self.gate,
             attempts=self.attempts,
-            management=Management(self.forwarder, self.findings),
+            detours=Detours(
+                self.attempts,
+                Management(self.forwarder, self.findings),
+                Shows(self.attempts, self.gate, self.shows),
+            ),
             shelf=Shelf(self.findings, self.circuits),
             log=self.log,
             metrics=self.metrics,

@@ -50,7 +50,7 @@ KNOWN_KEYS: Final = frozenset({
 
 
 class Form(StrEnum):
-    """What an ask to a native route is for."""
+    """What an ask is for."""
 
     RUN = "run"
     LOAD = "load"
@@ -58,6 +58,13 @@ class Form(StrEnum):
 
     UNLOAD = "unload"
     """Without a prompt and with `keep_alive` zero: let go of the model, with one object."""
+
+    SHOW = "show"
+    """Tell of the model."""
+
+
+DETOURS: Final = frozenset({Form.UNLOAD, Form.SHOW})
+"""What is not answered by passing on what one node says: see `proxy.detours`."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,6 +313,8 @@ def _form(route: Route, members: dict[str, msgspec.Raw]) -> Form:
             is_empty = _is_empty(members.get("prompt"), b'""')
         case "/api/chat":
             is_empty = _is_empty(members.get("messages"), b"[]")
+        case "/api/show":
+            return Form.SHOW
         case _:
             is_empty = False
     if not is_empty:

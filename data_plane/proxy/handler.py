@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.attempts import Attempts
     from data_plane.proxy.call import Call
     from data_plane.proxy.caller import Caller
-    from data_plane.proxy.management import Management
+    from data_plane.proxy.detours import Detours
     from data_plane.proxy.shelf import Shelf
     from data_plane.sync.applied import Applied, AppliedState
     from data_plane.telemetry.logs import Log
@@ -81,7 +81,7 @@ class Handler:
         hosts: Hosts,
         gate: Gate,
         attempts: Attempts,
-        management: Management,
+        detours: Detours,
         shelf: Shelf,
         log: Log,
         metrics: Metrics,
@@ -94,7 +94,7 @@ class Handler:
         self._hosts = hosts
         self._gate = gate
         self._attempts = attempts
-        self._management = management
+        self._detours = detours
         self._shelf = shelf
         self._log = log
         self._metrics = metrics
@@ -155,7 +155,7 @@ class Handler:
         body = call.body or b""
         intake.claim(call.claim, len(body), self._max_body_bytes)
         job = call.job = self._job(call, body)
-        if job.ask.form is asking.Form.UNLOAD:
+        if job.ask.form in asking.DETOURS:
             return False
         if not self._understood:
             self._call_soon(self._send_understood)
@@ -237,10 +237,9 @@ class Handler:
                     call, self._max_body_bytes, call.claim, expects=call.caller.expects
                 )
             job = call.job = self._job(call, body)
-        if job.ask.form is asking.Form.UNLOAD:
-            await self._management.unload(job)
         # 4., 5., 6. choose, forward, relay
-        await self._attempts.serve(job)
+        server = self._detours if job.ask.form in asking.DETOURS else self._attempts
+        await server.serve(job)
 
     # 1. accept
     def _accept(self, call: Call) -> None:
