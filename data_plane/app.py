@@ -28,6 +28,7 @@ from data_plane.proxy.findings import Findings
 from data_plane.proxy.handler import Handler
 from data_plane.proxy.management import Management
 from data_plane.proxy.server import Server, require_safe_aiohttp
+from data_plane.proxy.shards import Shards
 from data_plane.proxy.shelf import Shelf
 from data_plane.proxy.shows import ShowCache, Shows
 from data_plane.routing.circuit import Circuits
@@ -161,6 +162,7 @@ class App:
                 self.attempts,
                 Management(self.forwarder, self.findings),
                 Shows(self.attempts, self.gate, self.shows),
+                Shards(self.attempts, self.gate, self.circuits),
             ),
             shelf=Shelf(self.findings, self.circuits),
             log=self.log,

@@ -25,6 +25,7 @@ from data_plane.protocol.features import DATED_KEYS, ROUTES, SUFFIXES, least_for
 from data_plane.protocol.large import LargeBody, Span
 from data_plane.protocol.outline import MAX_KEYS, Outline
 from data_plane.protocol.routes import Framing, Route
+from data_plane.protocol.shards import is_batch
 from shared.codes import SENTENCES, ErrorCode
 from shared.model_names import InvalidModelNameError, Source, canonical_name, split_source
 from shared.releases import ANY_RELEASE, Release
@@ -62,8 +63,11 @@ class Form(StrEnum):
     SHOW = "show"
     """Tell of the model."""
 
+    BATCH = "batch"
+    """Embed so many texts that several nodes may share them."""
 
-DETOURS: Final = frozenset({Form.UNLOAD, Form.SHOW})
+
+DETOURS: Final = frozenset({Form.UNLOAD, Form.SHOW, Form.BATCH})
 """What is not answered by passing on what one node says: see `proxy.detours`."""
 
 
@@ -315,6 +319,8 @@ def _form(route: Route, members: dict[str, msgspec.Raw]) -> Form:
             is_empty = _is_empty(members.get("messages"), b"[]")
         case "/api/show":
             return Form.SHOW
+        case "/api/embed" | "/v1/embeddings" if is_batch(members.get("input")):
+            return Form.BATCH
         case _:
             is_empty = False
     if not is_empty:

@@ -9,21 +9,27 @@ from data_plane.protocol.ask import Form
 if TYPE_CHECKING:
     from data_plane.proxy.attempts import Attempts, Job
     from data_plane.proxy.management import Management
+    from data_plane.proxy.shards import Shards
     from data_plane.proxy.shows import Shows
 
 
 class Detours:
     """Serves asks of the forms in `ask.DETOURS`."""
 
-    def __init__(self, attempts: Attempts, management: Management, shows: Shows) -> None:
+    def __init__(
+        self, attempts: Attempts, management: Management, shows: Shows, shards: Shards
+    ) -> None:
         self._attempts = attempts
         self._management = management
         self._shows = shows
+        self._shards = shards
 
     async def serve(self, job: Job) -> None:
         """Answer the request. Raises RefusedRequestError when that cannot be."""
         if job.ask.form is Form.SHOW:
             await self._shows.serve(job)
+        elif job.ask.form is Form.BATCH:
+            await self._shards.serve(job)
         else:
             await self._management.unload(job)
             await self._attempts.serve(job)

@@ -106,13 +106,24 @@ class Gathered(Reply):
         """At once."""
 
 
-async def gather(attempts: Attempts, job: Job, gathered: Gathered) -> None:
-    """Have `job`, whose reply is `gathered`, answered by some node, to the end of the answer.
+async def gather(attempts: Attempts, job: Job, claim: BodyClaim) -> Gathered:
+    """Have `job` answered by some node, to the end of the answer; its reply is replaced.
 
-    Raises RefusedRequestError when no node can, or when the answer is cut short or too large.
+    Nothing has been sent to a client, so that one more node is asked even when the first has
+    broken off in the middle. Raises RefusedRequestError when no node can answer, or when the answer
+    is cut short or too large.
     """
+    gathered = await _gather_once(attempts, job, claim)
+    if gathered.is_broken:
+        gathered = await _gather_once(attempts, job, claim)
+    if gathered.is_broken:
+        raise RefusedRequestError(ErrorCode.UPSTREAM_TRUNCATED, detail=job.record.detail)
+    return gathered
+
+
+async def _gather_once(attempts: Attempts, job: Job, claim: BodyClaim) -> Gathered:
+    job.reply = gathered = Gathered(claim)
     await attempts.serve(job)
     if not gathered.has_room:
         raise RefusedRequestError(ErrorCode.OVERLOADED, NO_ROOM)
-    if gathered.is_broken:
-        raise RefusedRequestError(ErrorCode.UPSTREAM_TRUNCATED, detail=job.record.detail)
+    return gathered

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from data_plane.protocol.dialects import JSON
-from data_plane.proxy.gathered import Gathered, gather
+from data_plane.proxy.gathered import gather
 from data_plane.proxy.reply import Answer
 from data_plane.routing.choose import Reason
 from shared.codes import Outcome
@@ -93,8 +93,7 @@ class Shows:
             await self._answer_known(job, known)
             return
         with self._gate.claim() as claim:
-            gathered = Gathered(claim)
-            await gather(self._attempts, msgspec.structs.replace(job, reply=gathered), gathered)
+            gathered = await gather(self._attempts, msgspec.structs.replace(job), claim)
             body = gathered.body
             is_served = job.record.reason not in OTHER_VERSIONS
             if key is not None and is_served and gathered.status == 200:  # noqa: PLR2004 - HTTP
