@@ -53,6 +53,7 @@ class ErrorCode(StrEnum):
     NODE_ERROR = "node_error"
     ANSWER_GIVEN_UP = "answer_given_up"
     NODE_TOO_OLD = "node_too_old"
+    NODE_DENIED = "node_denied"
     PROXY_SHUTDOWN = "proxy_shutdown"
     INTERNAL_ERROR = "internal_error"
 
@@ -138,6 +139,10 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ErrorCode.NODE_TOO_OLD: (
         "every node that has this model runs an Ollama too old for this route; ask an operator to "
         "update one, or use /api/chat"
+    ),
+    ErrorCode.NODE_DENIED: (
+        "a node does not accept the credential that this proxy has for it; ask an operator to set "
+        "the node's token"
     ),
     ErrorCode.PROXY_SHUTDOWN: "the proxy shut down mid-stream; the answer is incomplete",
     ErrorCode.INTERNAL_ERROR: "internal error; the operator finds it in the log by its request id",

@@ -13,6 +13,9 @@ ANY_RELEASE: Final[Release] = ()
 UNKNOWN_RELEASE: Final[Release] = (1 << 30,)
 """Of a node that has not said its version yet: taken for new, or it would get no work at first."""
 
+SUFFIXES: Final[Release] = (0, 17, 6)
+"""Knows `:cloud` and `:local` at the end of a model's name."""
+
 _RELEASE: Final = re.compile(r"v?(\d{1,6}(?:\.\d{1,6})*)", re.ASCII)
 
 

@@ -21,14 +21,14 @@ from typing import Any, Final
 import msgspec
 
 from data_plane.protocol import forms
-from data_plane.protocol.features import DATED_KEYS, ROUTES, SUFFIXES, least_for_keys
+from data_plane.protocol.features import DATED_KEYS, ROUTES, least_for_keys
 from data_plane.protocol.large import LargeBody, Span
 from data_plane.protocol.outline import MAX_KEYS, Outline
 from data_plane.protocol.routes import Framing, Route
 from data_plane.protocol.shards import is_batch
 from shared.codes import SENTENCES, ErrorCode
 from shared.model_names import InvalidModelNameError, Source, canonical_name, split_source
-from shared.releases import ANY_RELEASE, Release
+from shared.releases import ANY_RELEASE, SUFFIXES, Release
 
 WHOLE_CHECK_BYTES: Final = 256 * 1024
 """Up to this size the values are decoded and thrown away, to refuse numbers that no node can hold.

@@ -12,9 +12,6 @@ from typing import Final
 
 from shared.releases import ANY_RELEASE, Release
 
-SUFFIXES: Final[Release] = (0, 17, 6)
-"""`:cloud` and `:local` at the end of a model's name."""
-
 ROUTES: Final[dict[str, Release]] = {
     "/v1/responses": (0, 13, 3),
     "/v1/messages": (0, 14, 0),

@@ -52,6 +52,7 @@ STATUSES: Final[dict[ErrorCode, int]] = {
     ErrorCode.NODE_ERROR: 502,
     ErrorCode.ANSWER_GIVEN_UP: 502,
     ErrorCode.NODE_TOO_OLD: 404,
+    ErrorCode.NODE_DENIED: 502,
     ErrorCode.PROXY_SHUTDOWN: 503,
     ErrorCode.INTERNAL_ERROR: 500,
 }
@@ -69,6 +70,7 @@ _OUTCOMES: Final[dict[ErrorCode, Outcome]] = {
     ErrorCode.NODE_ERROR: Outcome.NODE_ERROR,
     ErrorCode.ANSWER_GIVEN_UP: Outcome.TRUNCATED,
     ErrorCode.NODE_TOO_OLD: Outcome.NODE_ERROR,
+    ErrorCode.NODE_DENIED: Outcome.NODE_ERROR,
     ErrorCode.PROXY_SHUTDOWN: Outcome.DRAINED,
     ErrorCode.INTERNAL_ERROR: Outcome.REJECTED,
 }

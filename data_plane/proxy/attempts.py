@@ -8,6 +8,9 @@ After the commit point (`Reply.is_committed`) there is no next node. What a fail
     500                    one other node; a second 500 is relayed: likely the request's own fault
     404                    the node has lost the model, next node
     404, text/plain        the node's router has spoken: too old for this route, next node
+    401, 403               the node takes our credential for a wrong one: passed over for a moment,
+                           next node. Of a model of the cloud it means that the node is not signed
+                           in there, or may not: next node, relayed if no other does better
     200, given up          one other node; a second one that gives up is believed
     3xx, 101, compressed   502: the node does what we never asked for
     other statuses         the node's word to the client, relayed
@@ -26,12 +29,20 @@ import msgspec
 from data_plane.protocol.ask import Form
 from data_plane.protocol.dialects import STREAM_TYPES
 from data_plane.proxy.answers import RefusedRequestError
-from data_plane.proxy.failures import FAILURES, NODE_IS_GONE, Failure, final_error, not_found
+from data_plane.proxy.failures import (
+    DENIED_PAUSE_S,
+    FAILURES,
+    NODE_IS_GONE,
+    Failure,
+    final_error,
+    not_found,
+)
 from data_plane.proxy.relay import Passage
 from data_plane.routing.choose import Decision, NoNode, NoNodeKind, Rankings, choose
 from data_plane.upstream.connection import PIECE_BYTES
 from data_plane.upstream.faults import CONNECTING, Fault, NodeFailedError
 from shared.codes import ErrorCode
+from shared.model_names import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -368,7 +379,9 @@ class Attempts:
             # which is how the node learns that nobody listens any more.
             answer.close()
 
-    async def _judge(self, job: Job, node: PoolNode, answer: NodeAnswer) -> Failure | None:
+    async def _judge(  # noqa: PLR0911 - a table of statuses
+        self, job: Job, node: PoolNode, answer: NodeAnswer
+    ) -> Failure | None:
         """Whether this answer is for the client; else why not."""
         now = self._now()
         status = answer.status
@@ -381,9 +394,13 @@ class Attempts:
                 return Failure.BUSY
             case 404 if _is_of_router(answer):
                 return Failure.ROUTE_MISSING
+            case 404 if job.ask.canonical not in job.view.pools.models:
+                return None  # of a model in the cloud, that is not there
             case 404:
                 self._findings.note_missing(node.id, job.ask.canonical)
                 return Failure.MODEL_MISSING
+            case 401 | 403:
+                return await self._judge_refusal(job, node, answer)
             case 429:
                 self._findings.note_busy(node.id, now, answer.head.fields.get("retry-after", ""))
                 return None
@@ -391,6 +408,18 @@ class Attempts:
                 return None
         job.kept = (answer, await answer.read_all(ERROR_BODY_BYTES))
         return Failure.ERROR_500
+
+    async def _judge_refusal(self, job: Job, node: PoolNode, answer: NodeAnswer) -> Failure | None:
+        """Of a 401 or 403. Never the client's key is meant: a node does not see it."""
+        is_json = answer.head.fields.get("content-type", "").startswith("application/json")
+        if is_json and _is_of_cloud(job):
+            job.kept = job.kept or (answer, await answer.read_all(ERROR_BODY_BYTES))
+            return Failure.CLOUD_REFUSED
+        if is_json and answer.status == 403:  # noqa: PLR2004 - HTTP
+            return None
+        self._findings.note_busy(node.id, self._now(), DENIED_PAUSE_S)
+        job.record.detail = f"{node.name} answered {answer.status}"
+        return Failure.DENIED
 
     def _learn_loaded(self, job: Job, node: PoolNode, answer: NodeAnswer) -> None:
         """What a whole answer says of the node's memory."""
@@ -437,6 +466,12 @@ class Attempts:
 def _is_of_router(answer: NodeAnswer) -> bool:
     """Whether a 404 is of the node's router, which knows no JSON, and so says nothing of models."""
     return answer.head.fields.get("content-type", "").startswith("text/plain")
+
+
+def _is_of_cloud(job: Job) -> bool:
+    """Whether the node would pass this on to where models of the cloud run."""
+    entry = job.view.pools.models.get(job.ask.canonical)
+    return job.ask.source is Source.CLOUD or (entry is not None and bool(entry.model.remote_host))
 
 
 def _is_usual(answer: NodeAnswer) -> bool:

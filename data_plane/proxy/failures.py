@@ -27,6 +27,8 @@ class Failure(StrEnum):
     MODEL_MISSING = "model_missing"
     ROUTE_MISSING = "route_missing"
     GIVEN_UP = "given_up"
+    DENIED = "denied"
+    CLOUD_REFUSED = "cloud_refused"
 
 
 FAILURES: Final = {
@@ -40,11 +42,16 @@ FAILURES: Final = {
     Fault.STALLED: Failure.NODE_DOWN,
 }
 
-NODE_IS_GONE: Final = frozenset({Failure.NO_CONNECTION, Failure.NO_ANSWER, Failure.NODE_DOWN})
+NODE_IS_GONE: Final = frozenset(
+    {Failure.NO_CONNECTION, Failure.NO_ANSWER, Failure.NODE_DOWN, Failure.DENIED}
+)
 """These retries are not held against the retry budget: a node that dies takes all its requests with
 it at one moment, and refusing to move them would make clients pay for it. They cannot multiply,
 because the node gets no new ones."""
 
+
+DENIED_PAUSE_S: Final = "5"
+"""A node that refuses is idle, and would be chosen first by every request."""
 
 _SAYS_404: Final = frozenset({Failure.ROUTE_MISSING, Failure.MODEL_MISSING})
 
@@ -65,6 +72,8 @@ def final_error(  # noqa: PLR0911 - a table in the order of its rows
         return RefusedRequestError(ErrorCode.ANSWER_GIVEN_UP)
     if Failure.BAD_HTTP in failures:
         return RefusedRequestError(ErrorCode.UPSTREAM_PROTOCOL_ERROR)
+    if Failure.DENIED in failures:
+        return RefusedRequestError(ErrorCode.NODE_DENIED)
     if failures == {Failure.MODEL_MISSING}:
         return not_found(ask)
     if Failure.ROUTE_MISSING in failures and failures <= _SAYS_404:

@@ -108,7 +108,7 @@ def choose(  # noqa: PLR0913 - every input of the decision is an argument, so th
     panic: bool = False,
 ) -> Decision | NoNode:
     """Pick a node for a model. `dice` gives a float in [0, 1)."""
-    entry = pools.models.get(canonical)
+    entry = pools.entry(canonical)
     if entry is None:
         return NoNode(NoNodeKind.UNKNOWN_MODEL)
     view = _View(loads=loads, latencies=latencies, excluded=excluded, down=down, dice=dice)

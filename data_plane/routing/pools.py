@@ -16,13 +16,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from shared.releases import UNKNOWN_RELEASE, Release, release_of
-from shared.snapshot import Verdict
+from shared.releases import SUFFIXES, UNKNOWN_RELEASE, Release, release_of
+from shared.snapshot import Model, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.snapshot import LoadedModel, Model, Node, ProxyConfig, Snapshot
+    from shared.snapshot import LoadedModel, Node, ProxyConfig, Snapshot
+
+CLOUD_SUFFIXES: Final = (":cloud", "-cloud")
+"""Of a canonical name that Ollama runs elsewhere. A model of this machine has no such tag."""
 
 NOT_WISHED: Final = "disabled"
 NO_REASON: Final = "unhealthy"
@@ -97,6 +100,9 @@ class Pools:
     models: dict[str, ModelEntry]
     """By canonical name."""
 
+    cloud: ModelEntry | None = None
+    """Who can pass on requests for models of the cloud, which no node has to list; None: nobody."""
+
     oldest: Release = UNKNOWN_RELEASE
     """The least release of any node: a request that asks for no more can go everywhere."""
 
@@ -113,8 +119,14 @@ class Pools:
             active=tuple(node for node in everyone if node.standby is None),
             standby=tuple(node for node in everyone if node.standby is not None),
             models=_models(snapshot, nodes),
+            cloud=_cloud([node for node in everyone if node.wished and node.release >= SUFFIXES]),
             oldest=min((node.release for node in everyone), default=UNKNOWN_RELEASE),
         )
+
+    def entry(self, canonical: str) -> ModelEntry | None:
+        """Who may be asked for a model; None: it is unknown."""
+        found = self.models.get(canonical)
+        return self.cloud if found is None and canonical.endswith(CLOUD_SUFFIXES) else found
 
     def older_than(self, release: Release) -> frozenset[str]:
         """Nodes that are too old for what came with this release."""
@@ -141,6 +153,17 @@ def _pool_node(node: Node) -> PoolNode:
         wished=node.wished,
         standby=standby,
         loaded=node.loaded,
+    )
+
+
+def _cloud(nodes: list[PoolNode]) -> ModelEntry | None:
+    if not nodes:
+        return None
+    return ModelEntry(
+        canonical="",
+        model=Model(name="", canonical=""),
+        active=tuple(node for node in nodes if node.standby is None),
+        standby=tuple(node for node in nodes if node.standby is not None),
     )
 
 

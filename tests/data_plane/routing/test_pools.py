@@ -166,6 +166,31 @@ def test_of_no_times_none_is_the_latest():
     assert latest([]) == ""
 
 
+def test_a_model_of_the_cloud_may_be_asked_of_any_node_that_knows_the_suffix():
+    versions = {"old": "0.17.5", "new": "0.17.6", "next": "0.33.0", "off": "0.33.0", "mute": ""}
+    fields = {name: {"version": version} for name, version in versions.items()}
+    snapshot = make_snapshot(
+        dict.fromkeys(versions, ()), fields=fields, unhealthy=["next"], disabled=["off"]
+    )
+    pools = Pools.build(snapshot)
+    for name in ("glm-4.7:cloud", "gpt-oss:120b-cloud"):
+        entry = pools.entry(canonical_name(name))
+        assert [node.name for node in entry.active] == ["new", "mute"]
+        assert [node.name for node in entry.standby] == ["next"]
+    assert pools.entry(canonical_name("a-cloud")) is None
+    assert pools.entry(canonical_name("a:local")) is None
+
+
+def test_a_listed_model_of_the_cloud_is_asked_of_its_holders():
+    pools = Pools.build(make_snapshot({"alpha": ["x:cloud"], "beta": []}))
+    entry = pools.entry(canonical_name("x:cloud"))
+    assert [node.name for node in entry.active] == ["alpha"]
+
+
+def test_no_node_no_cloud():
+    assert Pools.build(make_snapshot({})).entry(canonical_name("x:cloud")) is None
+
+
 def large_snapshot(node_count, model_count):
     table = tuple(
         Model(name=f"m{i}:latest", canonical=canonical_name(f"m{i}"), digest=f"{i:064x}")
