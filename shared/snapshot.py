@@ -17,6 +17,7 @@ class Strategy(StrEnum):
 
     LEAST_ACTIVE = "least_active"
     LOWEST_LATENCY = "lowest_latency"
+    PREDICTED = "predicted"
 
 
 class Verdict(StrEnum):
@@ -41,6 +42,12 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What operators may tune while everything runs."""
 
     strategy: Strategy = Strategy.LEAST_ACTIVE
+    model_strategies: dict[str, Strategy] = msgspec.field(default_factory=dict)
+    """By canonical name, or glob over it: other strategies than that of the cluster. A name comes
+    before globs, a longer glob before a shorter one."""
+
+    explain: bool = False
+    """Say in a header of each answer why its node was chosen."""
 
     health_interval_s: float = 60.0
     """Between two sweeps of the control plane over all nodes."""

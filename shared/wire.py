@@ -12,6 +12,9 @@ Schema versions:
        a key without `inference` is the one thing it gets wrong: upgrade the data planes first.
        later, optional: config.filler_sse_s, config.filler_ndjson_s. A reader that knows neither
        leaves silence as it is.
+       later, optional: config.model_strategies, config.explain, the strategy `predicted`. A reader
+       that does not know the strategy refuses the snapshot and keeps the one before: upgrade the
+       data planes first.
 A writer may add optional fields within a schema. Anything that an old reader would misread needs a
 new schema number, a row here, and a golden file in tests/contract.
 """

@@ -24,8 +24,12 @@ _DEFAULTS: Final = Defaults()
 
 STRATEGIES: Final = (
     (Strategy.LEAST_ACTIVE.value, "fewest active requests over weight"),
-    (Strategy.LOWEST_LATENCY.value, "shortest round trip"),
+    (Strategy.LOWEST_LATENCY.value, "shortest wait plus measured first byte"),
+    (Strategy.PREDICTED.value, "least predicted seconds, for the request and for others"),
 )
+
+MAX_MODEL_STRATEGIES: Final = 200
+MAX_PATTERN_CHARS: Final = 512
 
 
 def validate_finite(value: float) -> None:
@@ -33,6 +37,18 @@ def validate_finite(value: float) -> None:
     if not math.isfinite(value):
         msg = "Give a finite number."
         raise ValidationError(msg)
+
+
+def validate_model_strategies(value: object) -> None:
+    """Refuse what the data planes could not go by."""
+    known = [strategy.value for strategy in Strategy]
+    if not isinstance(value, dict) or len(value) > MAX_MODEL_STRATEGIES:
+        msg = f"Give an object of at most {MAX_MODEL_STRATEGIES} patterns, each with a strategy."
+        raise ValidationError(msg)
+    for pattern, strategy in value.items():
+        if not pattern or len(pattern) > MAX_PATTERN_CHARS or strategy not in known:
+            msg = f"Give each pattern one of {', '.join(known)}."
+            raise ValidationError(msg)
 
 
 def _seconds(
@@ -60,6 +76,17 @@ class ProxyConfig(models.Model):
         choices=STRATEGIES,
         default=_DEFAULTS.strategy.value,
         help_text="How a node is chosen among those that have the model.",
+    )
+    model_strategies = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_model_strategies],
+        help_text="Strategies of their own for some models: canonical names or globs, each with "
+        "its strategy. A name comes before globs, a longer glob before a shorter one.",
+    )
+    explain = models.BooleanField(
+        default=_DEFAULTS.explain,
+        help_text="Say in the header X-Aivonx-Reason of each answer why its node was chosen.",
     )
     health_interval_s = _seconds(
         _DEFAULTS.health_interval_s, 0.5, 3_600, "Between two health sweeps over all nodes."

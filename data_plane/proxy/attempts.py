@@ -38,7 +38,8 @@ from data_plane.proxy.failures import (
     not_found,
 )
 from data_plane.proxy.relay import Passage
-from data_plane.routing.choose import Decision, NoNode, NoNodeKind, Rankings, choose
+from data_plane.routing.choose import Rankings, choose
+from data_plane.routing.events import Choice, NoNode, NoNodeKind
 from data_plane.upstream.connection import PIECE_BYTES
 from data_plane.upstream.faults import CONNECTING, Fault, NodeFailedError
 from shared.codes import ErrorCode
@@ -95,9 +96,7 @@ class Flight:
 
     __slots__ = ("answer", "choice", "error", "lease", "passage")
 
-    def __init__(
-        self, choice: Decision, lease: Lease, answer: NodeAnswer, passage: Passage
-    ) -> None:
+    def __init__(self, choice: Choice, lease: Lease, answer: NodeAnswer, passage: Passage) -> None:
         self.choice = choice
         self.lease = lease
         self.answer = answer
@@ -266,7 +265,7 @@ class Attempts:
             job.is_retrying = False
             self._gate.retrying -= 1
 
-    def _choose(self, job: Job) -> Decision | NoNode:
+    def _choose(self, job: Job) -> Choice | NoNode:
         """The next node. First without those that are too old for what is asked; then with them."""
         pools, least = job.view.pools, job.ask.least
         if least > pools.oldest:
@@ -281,7 +280,7 @@ class Attempts:
                 return ranked
         return self._choose_beside(job, _NOBODY)
 
-    def _choose_beside(self, job: Job, too_old: frozenset[str]) -> Decision | NoNode:
+    def _choose_beside(self, job: Job, too_old: frozenset[str]) -> Choice | NoNode:
         """First without those that asked for a pause; then with them."""
         excluded = self._findings.without(job.ask.canonical) | job.tried | too_old
         busy = self._findings.busy(self._now())
@@ -294,7 +293,7 @@ class Attempts:
 
     def _choose_among(
         self, job: Job, excluded: frozenset[str], *, panic: bool = False
-    ) -> Decision | NoNode:
+    ) -> Choice | NoNode:
         return choose(
             job.view.pools,
             job.ask.canonical,
@@ -308,7 +307,7 @@ class Attempts:
             panic=panic,
         )
 
-    async def _attempt(self, job: Job, choice: Decision, lease: Lease) -> bool:
+    async def _attempt(self, job: Job, choice: Choice, lease: Lease) -> bool:
         """One node. True when the client has its answer, False when another node may try."""
         node, record = choice.node, job.record
         flight, job.flight = job.flight, None
@@ -336,7 +335,7 @@ class Attempts:
             raise self._final_error(job, is_exhausted=True)
         return False
 
-    def _note_attempt(self, job: Job, choice: Decision) -> Passage:
+    def _note_attempt(self, job: Job, choice: Choice) -> Passage:
         """An attempt begins: what the record says of it, and the way of its answer."""
         node, record = choice.node, job.record
         job.tried.add(node.id)

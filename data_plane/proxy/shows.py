@@ -15,7 +15,7 @@ import msgspec
 from data_plane.protocol.dialects import JSON
 from data_plane.proxy.gathered import gather
 from data_plane.proxy.reply import Answer
-from data_plane.routing.choose import Reason
+from data_plane.routing.events import Reason
 from shared.codes import Outcome
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,7 @@ from shared.snapshot import Model, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.snapshot import LoadedModel, Node, ProxyConfig, Snapshot
+    from shared.snapshot import LoadedModel, Node, ProxyConfig, Snapshot, Strategy
 
 CLOUD_SUFFIXES: Final = (":cloud", "-cloud")
 """Of a canonical name that Ollama runs elsewhere. A model of this machine has no such tag."""
@@ -127,6 +128,18 @@ class Pools:
         """Who may be asked for a model; None: it is unknown."""
         found = self.models.get(canonical)
         return self.cloud if found is None and canonical.endswith(CLOUD_SUFFIXES) else found
+
+    def strategy_of(self, canonical: str) -> Strategy:
+        """How a node is chosen for this model: the most exact of the patterns that match its name,
+        which is the longest, or else what the cluster goes by.
+        """
+        wishes = self.config.model_strategies
+        if not wishes:
+            return self.config.strategy
+        matching = [pattern for pattern in wishes if fnmatchcase(canonical, pattern)]
+        if canonical in wishes:
+            return wishes[canonical]
+        return wishes[max(matching, key=len)] if matching else self.config.strategy
 
     def older_than(self, release: Release) -> frozenset[str]:
         """Nodes that are too old for what came with this release."""

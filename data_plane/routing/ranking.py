@@ -1,9 +1,10 @@
 """The holders of one model in the order of `least_active`, kept up to date instead of searched.
 
-Holders of equal score stand in one bucket. Who becomes busier or freer changes buckets, so that
-the best of a thousand is found as fast as the best of ten: exactly, and with ties broken by the
-dice among all of them. Nobody is told of changes: they are read from a journal when a choice is to
-be made, so that a model which is not asked for costs nothing. (Bucket queues are described in Dial,
+Holders of equal score stand in one bucket, those that have the model in memory before the others.
+Who becomes busier or freer changes buckets, so that the best of a thousand is found as fast as the
+best of ten: exactly, and with ties broken by the dice among all of them. Nobody is told of
+changes: they are read from a journal when a choice is to be made, so that a model which is not
+asked for costs nothing. (Bucket queues are described in Dial,
 "Algorithm 360: Shortest-path forest with topological ordering", CACM 12, 1969.)
 """
 
@@ -23,12 +24,13 @@ MAX_JOURNAL: Final = 4_096
 """Changes that are remembered. Whoever missed more looks at all holders anew."""
 
 
-Place = tuple[bool, float]
-"""Whether a node works on as much as it can, and its score. The lowest comes first."""
+Place = tuple[bool, float, bool]
+"""Whether a node works on as much as it can, its score, and whether it has yet to load the model.
+The lowest comes first."""
 
 
 class Journal:
-    """Whose active count has changed, in the order of the changes."""
+    """Whose active count or memory has changed, in the order of the changes."""
 
     __slots__ = ("entries", "generation")
 
@@ -40,7 +42,7 @@ class Journal:
         """Grows when the entries begin anew."""
 
     def note(self, node_id: str) -> None:
-        """The active count of this node is another than before."""
+        """The active count of this node is another than before, or what it has in memory."""
         if len(self.entries) >= MAX_JOURNAL:
             self.entries.clear()
             self.generation += 1
@@ -54,6 +56,7 @@ class Ranking:
         "_buckets",
         "_journal",
         "_least",
+        "_loaded",
         "_loads",
         "_nodes",
         "_places",
@@ -63,15 +66,21 @@ class Ranking:
     )
 
     def __init__(
-        self, holders: tuple[PoolNode, ...], loads: Mapping[str, float], journal: Journal
+        self,
+        holders: tuple[PoolNode, ...],
+        loads: Mapping[str, float],
+        journal: Journal,
+        loaded: AbstractSet[str] = frozenset(),
     ) -> None:
+        """`loaded` have the model in memory; changes of that are journalled too."""
         self.holders = holders
+        self._loaded = loaded
         self._loads = loads
         self._journal = journal
         self._nodes = {node.id: node for node in holders}
         self._buckets: dict[Place, list[PoolNode]] = {}
         self._places: dict[str, tuple[Place, int]] = {}
-        self._least: Place = (False, 0.0)
+        self._least: Place = (False, 0.0, False)
         self._read = self._read_of = 0
         """How much of which generation of the journal was taken in."""
 
@@ -102,7 +111,11 @@ class Ranking:
 
     def _score(self, node: PoolNode) -> Place:
         active_count = self._loads.get(node.id, 0.0)
-        return active_count >= node.max_parallel, least_active(node, active_count, None)
+        return (
+            active_count >= node.max_parallel,
+            least_active(node, active_count, None),
+            node.id not in self._loaded,
+        )
 
     def _rank_all(self) -> None:
         self._buckets.clear()

@@ -27,13 +27,14 @@ def least_active(node: PoolNode, active_count: float, _latency_s: float | None) 
 
 
 def lowest_latency(_node: PoolNode, _active_count: float, latency_s: float | None) -> float | None:
-    """The round trip of its health checks and probes."""
+    """How long until its first byte, as the policy thinks."""
     return latency_s
 
 
 SCORES: Final[dict[Strategy, Score]] = {
     Strategy.LEAST_ACTIVE: least_active,
     Strategy.LOWEST_LATENCY: lowest_latency,
+    Strategy.PREDICTED: least_active,  # when nothing can be predicted
 }
 
 

@@ -22,8 +22,8 @@ def test_an_untouched_database_answers_with_the_defaults(as_viewer: APIClient) -
     shipped = msgspec.to_builtins(ProxyConfig(), str_keys=True)
     assert proxy_config_current() == ProxyConfig()
     assert shipped == {}  # every value is its default, so nothing is written out
-    for field in msgspec.structs.fields(ProxyConfig):
-        assert answer.data[field.name] == field.default
+    for name, value in msgspec.structs.asdict(ProxyConfig()).items():
+        assert answer.data[name] == value
 
 
 def test_a_change_is_stored_audited_and_counted(as_operator: APIClient) -> None:
@@ -39,6 +39,15 @@ def test_a_change_is_stored_audited_and_counted(as_operator: APIClient) -> None:
         "least_active",
         "lowest_latency",
     )
+
+
+def test_a_model_may_have_a_strategy_of_its_own(as_operator: APIClient) -> None:
+    wishes = {"registry.ollama.ai/library/*": "predicted"}
+    answer = as_operator.patch(CONFIG, {"model_strategies": wishes, "explain": True}, format="json")
+    assert answer.status_code == 200, answer.data
+    current = proxy_config_current()
+    assert current.model_strategies == {"registry.ollama.ai/library/*": Strategy.PREDICTED}
+    assert current.explain
 
 
 def test_a_change_to_the_same_values_counts_nothing(as_operator: APIClient) -> None:
@@ -72,6 +81,9 @@ def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
     "body",
     [
         {"strategy": "random"},
+        {"model_strategies": {"*": "random"}},
+        {"model_strategies": {"": "predicted"}},
+        {"model_strategies": ["predicted"]},
         {"health_interval_s": 0},
         {"health_interval_s": "nan"},
         {"health_interval_s": "inf"},

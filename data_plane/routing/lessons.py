@@ -1,0 +1,114 @@
+"""What a finished request teaches about its node, its model and the two together."""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING, Final
+
+from data_plane.routing.learning import moved, quantile
+
+if TYPE_CHECKING:
+    from data_plane.routing.events import Finished
+    from data_plane.routing.learning import Learned, Pair
+    from data_plane.routing.shadow import Flight
+
+LOAD_WORTH_NOTING_S: Final = 0.5
+"""A resident model "loads" within milliseconds."""
+
+FEW_TOKENS: Final = 48
+"""A prompt shorter than this is read before the clock has moved."""
+
+SMALL_HIT: Final = 0.1
+
+
+def learn(learned: Learned, flight: Flight, finished: Finished, now: float) -> float | None:
+    """Take in a whole answer. Returns the error of the prediction as log(actual / predicted) of
+    the time to the first byte, or None when that is unknown.
+    """
+    pair = learned.pair(flight.node_id, flight.key)
+    pair.count += 1
+    pair.last_at = now
+    _learn_habits(learned, flight, finished)
+    if flight.is_cold:
+        _learn_load(pair, flight, finished)
+    else:
+        _learn_queue(pair, flight, finished)
+    _learn_prompt(pair, flight, finished)
+    _learn_steps(pair, flight, finished, now)
+    if flight.first_at is not None:
+        actual_s = max(flight.first_at - flight.sent_at, 1e-3)
+        waited_s = max(flight.wait_s, flight.load_s)
+        pair.first_byte_s = moved(pair.first_byte_s, max(actual_s - waited_s, 0.0), 0.3)
+        if not flight.is_cold:
+            pair.saw_error(actual_s, flight.ttft_s)
+    learned.changed(flight.node_id, flight.key)
+    return None if flight.first_at is None else _log_ratio(flight)
+
+
+def _log_ratio(flight: Flight) -> float:
+    actual_s = (flight.first_at or flight.sent_at) - flight.sent_at
+    return log(max(actual_s, 1e-3) / max(flight.ttft_s, 1e-3))
+
+
+def _learn_habits(learned: Learned, flight: Flight, finished: Finished) -> None:
+    habits = learned.of_model(flight.key)
+    if finished.prompt_tokens:
+        habits.prompt = moved(habits.prompt, finished.prompt_tokens, 0.1)
+        if flight.arrival.prompt_tokens > 0:
+            factor = finished.prompt_tokens / flight.arrival.prompt_tokens
+            habits.factor = moved(habits.factor, min(max(factor, 0.1), 10.0), 0.1)
+    if finished.eval_tokens:
+        habits.output = moved(habits.output, finished.eval_tokens, 0.05)
+
+
+def _learn_load(pair: Pair, flight: Flight, finished: Finished) -> None:
+    """Of loads with nothing before them: the queue of the loader is in no field."""
+    if finished.load_s is not None and finished.load_s > LOAD_WORTH_NOTING_S and flight.was_alone:
+        pair.load_s = moved(pair.load_s, finished.load_s, 0.3)
+
+
+def _learn_queue(pair: Pair, flight: Flight, finished: Finished) -> None:
+    """The wait for a slot stands in no field: it is what the others leave of the whole."""
+    if finished.total_s is None or finished.prompt_s is None or finished.eval_s is None:
+        return
+    spent_s = (finished.load_s or 0.0) + finished.prompt_s + finished.eval_s
+    pair.saw_queue(flight.ahead, max(finished.total_s - spent_s, 0.0))
+
+
+def _learn_prompt(pair: Pair, flight: Flight, finished: Finished) -> None:
+    tokens = finished.prompt_tokens or flight.tokens
+    if tokens < FEW_TOKENS:
+        return
+    cached = finished.cached_tokens
+    _learn_hit(pair, flight, finished, tokens)
+    seconds = finished.prompt_s
+    if seconds is None and flight.first_at is not None and not flight.is_cold and flight.was_alone:
+        seconds = flight.first_at - flight.sent_at  # compatible routes say no durations
+    # Of a hit whose size nobody says, the time says nothing of the speed.
+    fresh = tokens - cached if cached is not None else tokens if flight.hit < SMALL_HIT else 0
+    if seconds and fresh >= FEW_TOKENS:
+        pair.saw_prefill(fresh / seconds)
+
+
+def _learn_hit(pair: Pair, flight: Flight, finished: Finished, tokens: float) -> None:
+    """How much of what was expected to be cached was: as the node says, or by the time it took."""
+    if finished.cached_tokens is not None:
+        measured = finished.cached_tokens / tokens
+    elif finished.prompt_s and pair.prefill:
+        measured = 1.0 - finished.prompt_s * quantile(pair.prefill, 0.8) / tokens
+    else:
+        return
+    measured = min(max(measured, 0.0), 1.0)
+    flight.found = measured
+    if flight.hit > SMALL_HIT:
+        pair.trust = moved(pair.trust, min(measured / flight.hit, 1.0), 0.05)
+
+
+def _learn_steps(pair: Pair, flight: Flight, finished: Finished, now: float) -> None:
+    tokens, seconds = finished.eval_tokens, finished.eval_s
+    if not tokens or tokens < 2:  # noqa: PLR2004 - one token is no interval
+        return
+    if seconds is None and flight.first_at is not None:
+        seconds = now - flight.first_at
+    if seconds and seconds > 0:
+        pair.saw_steps(seconds / tokens, max(float(flight.together), 1.0))

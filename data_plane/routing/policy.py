@@ -1,0 +1,388 @@
+"""The one object that chooses nodes. Pure: the time and the dice are arguments.
+
+The data plane, the simulator and the tests use the same. It is told what happens to each request
+(`sent`, `first_byte`, `finished` or `aborted`) and what nodes have in memory (`ps_seen`), and asked
+for nodes (`choose`; `quick` for the usual request under `least_active`, which needs no more than
+counts). Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from data_plane.routing.choose import Rankings, any_left, choose, search
+from data_plane.routing.events import Choice, Hold, NoNode, Reason
+from data_plane.routing.learning import DEFAULT_BYTES, Learned
+from data_plane.routing.lessons import learn
+from data_plane.routing.predict import NEAR_S, Demand, lacks, weigh
+from data_plane.routing.ranking import Journal
+from data_plane.routing.shadow import Flight, Shadow
+from data_plane.routing.shortlist import Shortlists
+from shared.snapshot import Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from data_plane.routing.events import Arrival, Finished
+    from data_plane.routing.learning import Rates
+    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.predict import Estimate
+    from data_plane.routing.shadow import Runner
+    from shared.snapshot import LoadedModel, Model
+
+NEAR_SHARE: Final = 0.02
+"""Costs that differ by less than this or NEAR_S are the same: no estimate is that good."""
+
+HIT_SHARE: Final = 0.5
+HIT_GRACE_S: Final = 0.5
+"""A node that has half of the prompt in its cache may be this much slower to the first token."""
+
+EXPLORED_SHARE: Final = 0.01
+UNHEARD_S: Final = 600.0
+SMALL_TOKENS: Final = 500
+"""One in a hundred small requests goes to a node that nothing was heard of for so long."""
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+class Policy:
+    """See above. `loads` are active counts over the whole fleet, where somebody keeps them; else
+    the policy counts what it is told of. `latencies` are round trips in seconds.
+    """
+
+    def __init__(
+        self,
+        dice: Callable[[], float],
+        *,
+        loads: Callable[[], Mapping[str, float]] | None = None,
+        journal: Journal | None = None,
+        latencies: Mapping[str, float] | None = None,
+    ) -> None:
+        self._dice = dice
+        counts: dict[str, float] = {}
+        self._counts = counts if loads is None else None
+        self._loads = loads if loads is not None else lambda: counts
+        self._journal = journal if journal is not None else Journal()
+        self._latencies: Mapping[str, float] = latencies if latencies is not None else {}
+        self._learned = Learned()
+        self._shadow = Shadow()
+        self._shortlists = Shortlists()
+        self._rankings = Rankings(
+            self._journal, dice, lambda model: self._shadow.holding(key_of(model))
+        )
+        self._tickets = count(1)
+        self._pools: Pools | None = None
+        self._sizes: dict[str, float] = {}
+        self._keys: dict[str, str] = {}
+        self._said: dict[str, tuple[LoadedModel, ...]] = {}
+        self._others: Mapping[tuple[str, str], float] = {}
+        self._last: tuple[Arrival, Estimate, Demand] | None = None
+        self.errors: list[float] = []
+        """Of predictions that came due, as log(actual / predicted) of the time to the first byte;
+        to be taken by whoever counts them.
+        """
+
+    # What happens
+
+    def use(self, pools: Pools, now: float) -> None:
+        """A new snapshot is in force."""
+        self._pools = pools
+        self._keys = {name: key_of(entry.model) for name, entry in pools.models.items()}
+        self._sizes = {
+            self._keys[name]: float(entry.model.size_bytes) or DEFAULT_BYTES
+            for name, entry in pools.models.items()
+        }
+        known = frozenset(pools.nodes)
+        self._learned.keep(known, self._sizes)
+        self._shadow.keep(known)
+        self._shortlists.clear()
+        for node in pools.nodes.values():
+            if self._said.get(node.id) != node.loaded:
+                self._said[node.id] = node.loaded
+                self.ps_seen(node.id, node.loaded, now)
+        for node_id in self._said.keys() - known:
+            del self._said[node_id]
+
+    def ps_seen(self, node_id: str, loaded: Iterable[LoadedModel], now: float) -> None:
+        """A node says what it has in memory."""
+        keyed = [
+            (model.digest or self._keys.get(model.canonical, model.canonical), model)
+            for model in loaded
+        ]
+        if self._shadow.seen(node_id, keyed, now):
+            self._journal.note(node_id)
+        self._shortlists.changed(node_id)
+
+    def others_reported(self, counts: Mapping[tuple[str, str], float]) -> None:
+        """Requests of other instances, by node and canonical name; replaces what was said."""
+        self._others = {
+            (node_id, self._keys.get(name, name)): value
+            for (node_id, name), value in counts.items()
+        }
+
+    def sent(self, arrival: Arrival, node_id: str, now: float) -> int:
+        """A request is on its way to a node. Returns the ticket to tell the rest by."""
+        ticket = next(self._tickets)
+        found, demand = self._chosen(arrival, node_id, now)
+        flight = Flight(arrival, node_id, demand.key, now)
+        flight.tokens, flight.uncached, flight.hit = demand.tokens, demand.tokens, 0.0
+        if found is not None:
+            flight.uncached, flight.hit, flight.ttft_s = found.uncached, found.hit, found.ttft_s
+            flight.wait_s, flight.load_s = found.wait_s, found.load_s
+            flight.decode_s, flight.work_s = found.decode_s, found.work_s
+        flight.ends_at = now + flight.ttft_s + flight.decode_s
+        self._shadow.sent(ticket, flight, demand.size_bytes, now)
+        self._learned.of_model(demand.key).arrived(now)
+        self._count(node_id, 1)
+        self._shortlists.sent(node_id, demand.key, arrival.blocks)
+        return ticket
+
+    def first_byte(self, ticket: int, now: float) -> None:
+        """The answer has begun."""
+        self._shadow.first_byte(ticket, now)
+
+    def finished(self, ticket: int, finished: Finished, now: float) -> None:
+        """The answer is whole."""
+        flight = self._ended(ticket, now)
+        if flight is not None:
+            error = learn(self._learned, flight, finished, now)
+            self._shadow.learn_cached(flight)
+            if error is not None:
+                self.errors.append(error)
+                del self.errors[:-1_000]
+
+    def aborted(self, ticket: int, now: float) -> None:
+        """The answer broke, never began, or the client has left."""
+        self._ended(ticket, now)
+
+    def tick(self, now: float) -> list[tuple[str, str]]:
+        """Once a second or so. Returns loads that hang, as (node, model), each once."""
+        return self._shadow.watch(now)
+
+    def _ended(self, ticket: int, now: float) -> Flight | None:
+        flight = self._shadow.ended(ticket, now)
+        if flight is not None:
+            self._count(flight.node_id, -1)
+            self._shortlists.changed(flight.node_id)
+        return flight
+
+    def _count(self, node_id: str, change: int) -> None:
+        if self._counts is not None:
+            self._counts[node_id] = self._counts.get(node_id, 0.0) + change
+            self._journal.note(node_id)
+
+    # What is asked
+
+    def quick(self, pools: Pools, canonical: str, down: AbstractSet[str]) -> Choice | None:
+        """The choice of `least_active` when nothing speaks against a holder; None: ask `choose`."""
+        return self._rankings.choose(pools, canonical, self._loads(), down)
+
+    def choose(  # noqa: PLR0913 - every input of the choice is an argument
+        self,
+        arrival: Arrival,
+        now: float,
+        *,
+        excluded: AbstractSet[str] = _NOBODY,
+        down: AbstractSet[str] = _NOBODY,
+        may_hold: bool = False,
+        same_digest: bool = False,
+        panic: bool = False,
+        pools: Pools | None = None,
+    ) -> Choice | Hold | NoNode:
+        """Pick a node. `pools` are those that the request goes by, if not the ones in force.
+
+        Who may be chosen is what `choose.choose` says. Raises RuntimeError before `use`.
+        """
+        pools = pools if pools is not None else self._pools
+        if pools is None:
+            raise RuntimeError("no snapshot is in force: call `use` first")
+        strategy = pools.strategy_of(arrival.canonical)
+        if strategy is Strategy.PREDICTED and arrival.canonical in pools.models:
+            held: list[Hold] = []
+
+            def pick(holders: tuple[PoolNode, ...]) -> Choice | None:
+                usable = [
+                    node for node in holders if node.id not in down and node.id not in excluded
+                ]
+                return self._predicted(arrival, usable, now, held if may_hold else None)
+
+            is_left = partial(any_left, excluded=excluded, down=down)
+            choice = search(
+                pools, arrival.canonical, pick, is_left, same_digest=same_digest, panic=panic
+            )
+            return held[0] if held else choice
+        latencies: Mapping[str, float] = {}
+        if strategy is Strategy.LOWEST_LATENCY and arrival.canonical in pools.models:
+            latencies = self._first_bytes(arrival, pools, now)
+        return choose(
+            pools,
+            arrival.canonical,
+            strategy,
+            loads=self._loads(),
+            latencies=latencies,
+            dice=self._dice,
+            excluded=excluded,
+            down=down,
+            loaded=self._shadow.holding(self._key(arrival)) if self._is_known(arrival) else _NOBODY,
+            same_digest=same_digest,
+            panic=panic,
+        )
+
+    def _predicted(
+        self, arrival: Arrival, usable: list[PoolNode], now: float, held: list[Hold] | None
+    ) -> Choice | None:
+        if not usable:
+            return None
+        demand = self._demand(arrival)
+        candidates = len(usable)
+        places = self._shadow.places
+        hanging = [
+            node
+            for node in usable
+            if (place := places.get(node.id)) is not None
+            and place.hanging
+            and demand.key not in place.runners
+        ]
+        if hanging and len(hanging) < len(usable):
+            usable = [node for node in usable if node not in hanging]
+        few = self._shortlists.pick(usable, demand.key, demand.blocks)
+        found = [self._weigh(node, demand, now) for node in few]
+        for each in found:
+            self._shortlists.weighed(each.node.id, demand.key, each.cost_s)
+        found.sort(key=attrgetter("cost_s"))
+        best, reason = self._best_of(found, demand, now)
+        self._last = (arrival, best, demand)
+        if held is not None and not best.is_free and best.rates.is_bounded:
+            held.append(Hold(best.ttft_s))
+        if candidates == 1:
+            reason = Reason.ONLY
+        second = next((each for each in found if each is not best), None)
+        return Choice(best.node, reason, candidates, best.terms(), lacks(best, second))
+
+    def _best_of(
+        self, found: list[Estimate], demand: Demand, now: float
+    ) -> tuple[Estimate, Reason]:
+        """The cheapest; of nearly equals the idlest, then the dice; and the two exceptions."""
+        dice, best = self._dice, found[0]
+        limit_s = best.cost_s + max(NEAR_S, NEAR_SHARE * best.cost_s)
+        equals = 1
+        for each in found[1:]:
+            if each.cost_s > limit_s:
+                break
+            if each.active < best.active:
+                best, equals = each, 1
+            elif each.active == best.active:
+                equals += 1
+                if dice() * equals < 1.0:
+                    best = each
+        if demand.blocks:
+            near = max(found, key=lambda each: each.hit)
+            is_worth = near.hit >= HIT_SHARE and near.hit > best.hit
+            if is_worth and near.ttft_s <= best.ttft_s + HIT_GRACE_S:
+                return near, Reason.PREFIX
+        if demand.tokens < SMALL_TOKENS and len(found) > 1 and dice() < EXPLORED_SHARE:
+            unheard = self._unheard(found, demand.key, now)
+            if unheard is not None:
+                return unheard, Reason.EXPLORED
+        return best, Reason.PREDICTED
+
+    def _unheard(self, found: list[Estimate], key: str, now: float) -> Estimate | None:
+        """An idle node with the model in memory that nothing was heard of for long."""
+        for each in found:
+            pair = self._learned.pairs.get(each.node.id, {}).get(key)
+            is_unheard = pair is None or now - pair.last_at > UNHEARD_S
+            if is_unheard and each.is_free and not each.is_cold:
+                return each
+        return None
+
+    def _first_bytes(self, arrival: Arrival, pools: Pools, now: float) -> dict[str, float]:
+        """Of each holder: the predicted wait plus the measured time to the first byte. Where that
+        was not measured yet, the round trip stands in for it: too little, so that it gets measured.
+        """
+        entry, demand, found = pools.models[arrival.canonical], self._demand(arrival), {}
+        for node in (*entry.active, *entry.drifted, *entry.standby):
+            each = self._weigh(node, demand, now)
+            rest_s = each.rates.first_byte_s
+            if rest_s is None:
+                rest_s = self._latencies.get(node.id)
+            if rest_s is not None:
+                found[node.id] = max(each.wait_s, each.load_s if each.is_cold else 0.0) + rest_s
+        return found
+
+    # Weighing
+
+    def _weigh(self, node: PoolNode, demand: Demand, now: float) -> Estimate:
+        place = self._shadow.places.get(node.id)
+        return weigh(
+            node,
+            place,
+            self._rates(node, demand.key),
+            demand,
+            now,
+            others=self._beside_ours(node.id, demand.key),
+            loss=lambda runner: self._loss(node, runner, now),
+        )
+
+    def _rates(self, node: PoolNode, key: str) -> Rates:
+        return self._learned.rates(node.id, key, self._sizes, node.max_parallel)
+
+    def _beside_ours(self, node_id: str, key: str) -> float:
+        """Requests that are not ours: as reported, or else what the fleet's count has beyond us."""
+        if self._others:
+            return self._others.get((node_id, key), 0.0)
+        if self._counts is not None:
+            return 0.0
+        place = self._shadow.places.get(node_id)
+        ours = place.active if place is not None else 0
+        return max(self._loads().get(node_id, 0.0) - ours, 0.0)
+
+    def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:
+        """What it costs that a runner leaves: its load, as far as it will be wanted again soon."""
+        copies = max(len(self._shadow.holding(runner.key)) - 1, 0)
+        wanted = self._learned.of_model(runner.key).per_second(now) * 60.0 / (1.0 + 2.0 * copies)
+        load_s = self._rates(node, runner.key).load_s
+        return min(1.0, wanted) * load_s * (0.5 if copies else 1.0)
+
+    def _demand(self, arrival: Arrival) -> Demand:
+        key = self._key(arrival)
+        habits = self._learned.of_model(key)
+        tokens = arrival.prompt_tokens * habits.factor if arrival.prompt_tokens else habits.prompt
+        output = 0.0 if arrival.is_embedding else habits.output
+        if arrival.max_output is not None:
+            output = min(output, float(arrival.max_output))
+        size = self._sizes.get(key, DEFAULT_BYTES)
+        return Demand(key, arrival.options_key, tokens, output, arrival.blocks, size)
+
+    def _key(self, arrival: Arrival) -> str:
+        return arrival.digest or self._keys.get(arrival.canonical, arrival.canonical)
+
+    def _is_known(self, arrival: Arrival) -> bool:
+        return arrival.canonical in self._keys
+
+    def _chosen(self, arrival: Arrival, node_id: str, now: float) -> tuple[Estimate | None, Demand]:
+        """What was predicted of the node when it was chosen; else what is predicted now."""
+        last, self._last = self._last, None
+        if last is not None and last[0] is arrival and last[1].node.id == node_id:
+            return last[1], last[2]
+        demand = self._demand(arrival)
+        node = self._pools.nodes.get(node_id) if self._pools is not None else None
+        return (self._weigh(node, demand, now) if node is not None else None), demand
+
+    # Restarts
+
+    def learned(self) -> bytes:
+        """What a restart shall know, as JSON."""
+        return self._learned.dump()
+
+    def remember(self, kept: bytes) -> None:
+        """Take in what `learned` gave before. Raises ValueError when it is something else."""
+        self._learned.load(kept)
+
+
+def key_of(model: Model) -> str:
+    """What a model is in memory by: copies under two names are one."""
+    return model.digest or model.canonical

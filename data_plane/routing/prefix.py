@@ -1,0 +1,106 @@
+"""Which beginning of a prompt a node has in its cache.
+
+A prompt is cut into blocks, and each block's hash goes on from the one before: two prompts that
+agree in the hash of a block agree in everything before it. So the longest common prefix is found by
+halving, and no text is kept. (As the prefix caches of vLLM and of llm-d's router do it.)
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BLOCK_BYTES: Final = 256
+"""Some 64 tokens. A beginning that differs within its first block is none worth going after."""
+
+MAX_BYTES: Final = 64 * 1024
+"""Of a prompt that is hashed: 16 thousand tokens tell conversations apart."""
+
+KEPT: Final = 16
+"""Prompts remembered of one runner, whether the node still has them or not."""
+
+FIRST_DEPTH: Final = 4
+"""Prompts that a runner is taken to have cached, until it is known better."""
+
+REUSE_SHARE: Final = 0.1
+"""llama-server continues a cached prompt when this much of the new one agrees (its default)."""
+
+
+def block_hashes(seed: bytes, parts: Iterable[bytes]) -> tuple[int, ...]:
+    """The chained hashes of a prompt's whole blocks. The seed is what caches never mix."""
+    text = bytearray()
+    for part in parts:
+        text += part[: MAX_BYTES - len(text)]
+        if len(text) >= MAX_BYTES:
+            break
+    running = blake2b(seed, digest_size=8)
+    found = []
+    for end in range(BLOCK_BYTES, len(text) + 1, BLOCK_BYTES):
+        running.update(text[end - BLOCK_BYTES : end])
+        found.append(int.from_bytes(running.digest()))
+    return tuple(found)
+
+
+def common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many blocks two prompts begin with in common."""
+    if not one or not other or one[0] != other[0]:
+        return 0
+    low, high = 1, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[middle - 1] == other[middle - 1]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+class Prompts:
+    """What one runner has worked on, the latest first, and how much of it is still cached."""
+
+    __slots__ = ("_kept", "depth")
+
+    def __init__(self) -> None:
+        self.depth = FIRST_DEPTH
+        """How many of the latest prompts are taken to be cached."""
+
+        self._kept: list[tuple[int, ...]] = []
+
+    def longest(self, blocks: tuple[int, ...], depth: int) -> tuple[int, int]:
+        """Of the latest `depth`: the most blocks in common, and at which place (0: the latest)."""
+        best = place = 0
+        for position, kept in enumerate(self._kept[:depth]):
+            length = common(kept, blocks)
+            if length > best:
+                best, place = length, position
+        return best, place
+
+    def hit(self, blocks: tuple[int, ...]) -> float:
+        """The share of the prompt that is expected to be cached."""
+        if not blocks or not self._kept:
+            return 0.0
+        length, _ = self.longest(blocks, self.depth)
+        return length / len(blocks)
+
+    def put(self, blocks: tuple[int, ...]) -> None:
+        """The runner works on this prompt: in place of the one that it goes on from, if any."""
+        if not blocks:
+            return
+        length, position = self.longest(blocks, KEPT)
+        if length / len(blocks) > REUSE_SHARE and length == len(self._kept[position]):
+            del self._kept[position]
+        self._kept.insert(0, blocks)
+        del self._kept[KEPT:]
+
+    def learn(self, expected: tuple[float, int], measured: float) -> None:
+        """What was in common with some prompt (share, place), and the share found to be cached."""
+        share, place = expected
+        if share < 0.3:  # noqa: PLR2004 - too little to be told from chance
+            return
+        if place >= self.depth and measured > share / 2:
+            self.depth = place + 1
+        elif 0 < place < self.depth and measured < share / 4:
+            self.depth = place

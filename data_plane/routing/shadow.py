@@ -1,0 +1,336 @@
+"""What each node is taken to be doing: a copy of Ollama's own scheduler, fed by what we sent.
+
+Copied are the rules that cost seconds: one loader that handles one model after another; a reload
+when a request comes with other load-time options; the order in which models have to leave; the
+slots of a runner with their queue. What a node says itself (/api/ps) replaces what was thought.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import TYPE_CHECKING, Final
+
+from data_plane.routing.prefix import KEPT, Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from data_plane.routing.events import Arrival
+    from shared.snapshot import LoadedModel
+
+RATE_S: Final = 90.0
+"""Over which arrivals are counted."""
+
+LOAD_PATIENCE: Final = 5.0
+LOAD_PATIENCE_S: Final = 60.0
+"""A load that takes longer than this, and this many times what was expected, hangs."""
+
+
+class Flight:
+    """One request at one node, with what was predicted of it."""
+
+    __slots__ = (
+        "ahead",
+        "arrival",
+        "common",
+        "decode_s",
+        "ends_at",
+        "first_at",
+        "found",
+        "hit",
+        "is_cold",
+        "key",
+        "load_s",
+        "node_id",
+        "sent_at",
+        "together",
+        "tokens",
+        "ttft_s",
+        "uncached",
+        "wait_s",
+        "was_alone",
+        "work_s",
+    )
+
+    def __init__(self, arrival: Arrival, node_id: str, key: str, now: float) -> None:
+        self.arrival = arrival
+        self.node_id = node_id
+        self.key = key
+        self.sent_at = now
+        self.first_at: float | None = None
+        self.ends_at = now
+        self.tokens = self.uncached = self.hit = 0.0
+        self.common = (0.0, 0)
+        """What it has in common with an earlier prompt there (share, place), cached or not."""
+
+        self.found: float | None = None
+        """The share that turned out to be cached."""
+
+        self.ttft_s = self.wait_s = self.load_s = self.decode_s = self.work_s = 0.0
+        self.ahead = 0
+        self.together = 1
+        self.is_cold = False
+        self.was_alone = True
+
+    def left_s(self, now: float) -> float:
+        """Until it is over; never nothing, for it is not."""
+        return max(self.ends_at - now, 0.1 * self.decode_s)
+
+    def left_share(self, now: float) -> float:
+        """Of its work."""
+        whole_s = self.ends_at - self.sent_at
+        return min(self.left_s(now) / whole_s, 1.0) if whole_s > 0 else 0.0
+
+
+class Runner:
+    """A model in a node's memory, or on its way there."""
+
+    __slots__ = (
+        "context_length",
+        "flights",
+        "is_leaving",
+        "key",
+        "options_key",
+        "prompts",
+        "ready_at",
+        "size_bytes",
+        "used_at",
+    )
+
+    def __init__(self, key: str, size_bytes: float, ready_at: float) -> None:
+        self.key = key
+        self.size_bytes = size_bytes
+        self.ready_at = ready_at
+        """When it is loaded; in the past: it is."""
+
+        self.options_key: str | None = None
+        """With which options it was loaded; None: before we looked."""
+
+        self.context_length = 0
+        self.flights: dict[int, Flight] = {}
+        self.prompts = Prompts()
+        self.used_at = ready_at
+        self.is_leaving = False
+        """It has to make room for another: the node ends what it has begun, and new requests would
+        wait behind the load of the other."""
+
+    def fits(self, options_key: str) -> bool:
+        """Whether a request with these options runs without a reload."""
+        if self.is_leaving:
+            return False
+        if self.options_key is None:
+            return not options_key or options_key == f'{{"num_ctx":{self.context_length}}}'
+        return self.options_key == options_key
+
+
+class Place:
+    """One node."""
+
+    __slots__ = ("_arrived", "_arrived_at", "active", "hanging", "held_bytes", "node_id",
+                 "runners", "work_s")  # fmt: skip
+
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.runners: dict[str, Runner] = {}
+        self.held_bytes = 0.0
+        """The most that it was seen to hold in memory at once."""
+
+        self.active = 0
+        """Our requests there."""
+
+        self.work_s = 0.0
+        """Moving mean of the work of one request."""
+
+        self.hanging: set[str] = set()
+        """Models that it could not load; see `Shadow.watch`."""
+
+        self._arrived = self._arrived_at = 0.0
+
+    def per_second(self, now: float) -> float:
+        """Requests of the last minutes."""
+        return self._arrived * exp((self._arrived_at - now) / RATE_S) / RATE_S
+
+    def arrived(self, now: float) -> None:
+        """One more request."""
+        self._arrived = self._arrived * exp((self._arrived_at - now) / RATE_S) + 1.0
+        self._arrived_at = now
+
+    def backlog_s(self, now: float) -> float:
+        """Work that is left of all requests there."""
+        return sum(
+            flight.work_s * flight.left_share(now)
+            for runner in self.runners.values()
+            for flight in runner.flights.values()
+        )
+
+    def busy_beside(self, key: str) -> int:
+        """Other models that are being worked on: they share the device."""
+        return sum(bool(runner.flights) for other, runner in self.runners.items() if other != key)
+
+    def loader_free_s(self, now: float) -> float:
+        """Until the loads that are under way are done: one after another."""
+        return max((runner.ready_at for runner in self.runners.values()), default=now) - now
+
+    def victims(self, key: str, size_bytes: float) -> list[Runner]:
+        """Who has to leave for a model: idle ones first, then in the order of their names.
+
+        As long as the node was never seen to hold more, it is taken to be full.
+        """
+        others = [runner for runner in self.runners.values() if runner.key != key]
+        held = sum(runner.size_bytes for runner in others)
+        leaving = []
+        for runner in sorted(others, key=lambda each: (bool(each.flights), each.key)):
+            if held + size_bytes <= self.held_bytes:
+                break
+            held -= runner.size_bytes
+            leaving.append(runner)
+        return leaving
+
+
+class Shadow:
+    """Every node."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, Place] = {}
+        self.flights: dict[int, Flight] = {}
+        self._holders: dict[str, set[str]] = {}
+
+    def place(self, node_id: str) -> Place:
+        """What the node is doing."""
+        place = self.places.get(node_id)
+        if place is None:
+            place = self.places[node_id] = Place(node_id)
+        return place
+
+    def holding(self, key: str) -> set[str]:
+        """Nodes that have a model in memory; kept up to date, to be read by whoever has it."""
+        return self._holders.setdefault(key, set())
+
+    def keep(self, node_ids: frozenset[str]) -> None:
+        """Forget nodes that are no more; what is under way there is forgotten as it ends."""
+        for node_id in self.places.keys() - node_ids:
+            for key in list(self.places[node_id].runners):
+                self._drop(self.places[node_id], key)
+            del self.places[node_id]
+
+    def seen(
+        self, node_id: str, loaded: Iterable[tuple[str, LoadedModel]], now: float
+    ) -> list[str]:
+        """What the node says is in its memory, each with its key. Returns what has changed."""
+        place = self.place(node_id)
+        named = dict(loaded)
+        changed = []
+        for key, model in named.items():
+            size = float(model.size_vram_bytes or model.size_bytes)
+            runner = place.runners.get(key)
+            if runner is None:
+                runner = self._add(place, key, size, now)
+                changed.append(key)
+            elif runner.context_length not in {0, model.context_length}:
+                runner.options_key = None  # somebody else had it loaded anew
+                runner.prompts = Prompts()
+            runner.context_length, runner.size_bytes = model.context_length, size
+            place.hanging.discard(key)
+        for key in place.runners.keys() - named.keys():
+            runner = place.runners[key]
+            # A runner is listed once it is spawned: one that we have asked for may come yet.
+            if not runner.flights and runner.ready_at <= now:
+                self._drop(place, key)
+                changed.append(key)
+        held = sum(float(model.size_vram_bytes or model.size_bytes) for model in named.values())
+        place.held_bytes = max(place.held_bytes, held)
+        return changed
+
+    def sent(self, ticket: int, flight: Flight, size_bytes: float, now: float) -> None:
+        """A request is on its way: what it makes the node do."""
+        place = self.place(flight.node_id)
+        runner = place.runners.get(flight.key)
+        options_key = flight.arrival.options_key
+        if runner is None or not runner.fits(options_key):
+            flight.is_cold = True
+            for victim in place.victims(flight.key, size_bytes):
+                if victim.flights:
+                    victim.is_leaving = True
+                else:
+                    self._drop(place, victim.key)
+            if runner is None:
+                runner = self._add(place, flight.key, size_bytes, now + flight.load_s)
+            runner.options_key, runner.prompts = options_key, Prompts()
+            runner.is_leaving = False
+            runner.ready_at = now + flight.load_s
+        elif runner.options_key is None:
+            runner.options_key = options_key
+        flight.ahead = len(runner.flights)
+        flight.together = flight.ahead + 1
+        flight.was_alone = place.active == 0
+        runner.flights[ticket] = flight
+        if flight.arrival.blocks:
+            length, place_of = runner.prompts.longest(flight.arrival.blocks, KEPT)
+            flight.common = length / len(flight.arrival.blocks), place_of
+        runner.prompts.put(flight.arrival.blocks)
+        runner.used_at = now
+        place.active += 1
+        place.arrived(now)
+        place.work_s += 0.1 * (flight.work_s - place.work_s) if place.work_s else flight.work_s
+        self.flights[ticket] = flight
+
+    def first_byte(self, ticket: int, now: float) -> None:
+        """It has a slot, and its model is there."""
+        flight = self.flights.get(ticket)
+        if flight is None or flight.first_at is not None:
+            return
+        flight.first_at, flight.ends_at = now, now + flight.decode_s
+        place = self.places.get(flight.node_id)
+        if place is not None and (runner := place.runners.get(flight.key)) is not None:
+            runner.ready_at = min(runner.ready_at, now)
+            place.hanging.discard(flight.key)
+
+    def ended(self, ticket: int, now: float) -> Flight | None:
+        """It is over, well or not. None when nothing is known of it (any more)."""
+        flight = self.flights.pop(ticket, None)
+        if flight is None:
+            return None
+        place = self.places.get(flight.node_id)
+        if place is not None:
+            place.active = max(place.active - 1, 0)
+            runner = place.runners.get(flight.key)
+            if runner is not None and runner.flights.pop(ticket, None) is not None:
+                runner.used_at = now
+                if runner.is_leaving and not runner.flights:
+                    self._drop(place, flight.key)
+        return flight
+
+    def learn_cached(self, flight: Flight) -> None:
+        """What a finished request says of how many prompts its runner has cached."""
+        place = self.places.get(flight.node_id)
+        runner = place.runners.get(flight.key) if place is not None else None
+        if runner is not None and flight.found is not None:
+            runner.prompts.learn(flight.common, flight.found)
+
+    def watch(self, now: float) -> list[tuple[str, str]]:
+        """Loads that hang by now (node, model). Nothing that needs a load goes there until one
+        succeeds, or until the node says that the model is in its memory.
+        """
+        found = []
+        for flight in self.flights.values():
+            limit_s = max(LOAD_PATIENCE_S, LOAD_PATIENCE * flight.load_s)
+            if flight.is_cold and flight.first_at is None and now - flight.sent_at > limit_s:
+                place = self.place(flight.node_id)
+                if flight.key not in place.hanging:
+                    place.hanging.add(flight.key)
+                    found.append((flight.node_id, flight.key))
+        return found
+
+    def drop_model(self, node_id: str, key: str) -> None:
+        """The node has let go of a model."""
+        if node_id in self.places:
+            self._drop(self.places[node_id], key)
+
+    def _add(self, place: Place, key: str, size_bytes: float, ready_at: float) -> Runner:
+        runner = place.runners[key] = Runner(key, size_bytes, ready_at)
+        self.holding(key).add(place.node_id)
+        return runner
+
+    def _drop(self, place: Place, key: str) -> None:
+        place.runners.pop(key, None)
+        self.holding(key).discard(place.node_id)

@@ -1,0 +1,82 @@
+"""Of many holders, those that are worth weighing: it is not a sample, nobody good is left out.
+
+What a node cost when it was weighed last is remembered until something happens there. The cheapest
+by that, whoever something happened at since, and whoever has the longest beginning of the prompt
+are weighed exactly; one more, each in turn, keeps the memory fresh.
+"""
+
+from __future__ import annotations
+
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from data_plane.routing.pools import PoolNode
+
+WEIGH_ALL: Final = 16
+"""Up to so many are all weighed, and of more this many."""
+
+MOST_INDEXED: Final = 20_000
+"""Beginnings of prompts that are remembered; then it begins anew."""
+
+_STEPS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Lengths in blocks at which beginnings are remembered."""
+
+
+class Shortlists:
+    """One per policy."""
+
+    def __init__(self) -> None:
+        self._costs: dict[str, dict[str, float]] = {}
+        """By model, then by node; absent: something happened there."""
+
+        self._turn = 0
+        self._prefixes: dict[int, list[str]] = {}
+
+    def clear(self) -> None:
+        """The nodes are others."""
+        self._costs.clear()
+
+    def changed(self, node_id: str) -> None:
+        """Something happened at a node."""
+        for costs in self._costs.values():
+            costs.pop(node_id, None)
+
+    def sent(self, node_id: str, _key: str, blocks: tuple[int, ...]) -> None:
+        """A node has begun to work on a prompt."""
+        self.changed(node_id)
+        if len(self._prefixes) > MOST_INDEXED:
+            self._prefixes.clear()
+        for length in _STEPS:
+            if length > len(blocks):
+                break
+            holders = self._prefixes.setdefault(blocks[length - 1], [])
+            if node_id in holders:
+                holders.remove(node_id)
+            holders.append(node_id)
+            del holders[:-4]
+
+    def weighed(self, node_id: str, key: str, cost_s: float) -> None:
+        """What a node costs for a usual request of this model."""
+        self._costs.setdefault(key, {})[node_id] = cost_s
+
+    def pick(self, holders: list[PoolNode], key: str, blocks: tuple[int, ...]) -> list[PoolNode]:
+        """Those of the holders that are worth weighing."""
+        if len(holders) <= WEIGH_ALL:
+            return holders
+        costs = self._costs.get(key, {})
+        few = nsmallest(WEIGH_ALL, holders, key=lambda node: costs.get(node.id, -1.0))
+        self._turn += 1
+        few.append(holders[self._turn % len(holders)])
+        near = self._nearest(blocks)
+        if near:
+            few.extend(node for node in holders if node.id in near)
+        return list(dict.fromkeys(few))
+
+    def _nearest(self, blocks: tuple[int, ...]) -> list[str]:
+        for length in reversed(_STEPS):
+            if length <= len(blocks):
+                found = self._prefixes.get(blocks[length - 1])
+                if found:
+                    return found
+        return []
