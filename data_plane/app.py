@@ -23,14 +23,18 @@ from data_plane.host.descriptors import clients_within
 from data_plane.host.listening import bound
 from data_plane.lifecycle import Lifecycle, Phase
 from data_plane.proxy.attempts import Attempts
+from data_plane.proxy.blobs import Blobs
 from data_plane.proxy.detours import Detours
 from data_plane.proxy.findings import Findings
 from data_plane.proxy.handler import Handler
 from data_plane.proxy.management import Management
+from data_plane.proxy.orders import Orders
+from data_plane.proxy.relisting import Relisting
 from data_plane.proxy.server import Server, require_safe_aiohttp
 from data_plane.proxy.shards import Shards
 from data_plane.proxy.shelf import Shelf
 from data_plane.proxy.shows import ShowCache, Shows
+from data_plane.proxy.unloading import Unloading
 from data_plane.routing.circuit import Circuits
 from data_plane.settings import LISTEN_BACKLOG
 from data_plane.sync.applied import AppliedState
@@ -104,10 +108,10 @@ class App:
     def _wire_upstream(self) -> None:
         settings = self.settings
         self.forwarder = Forwarder(settings.address_policy, settings.node_token_keys)
-        prober = Prober(self.forwarder)
+        self.prober = Prober(self.forwarder)
         self.watch = Watch(
             leases=self.leases,
-            prober=prober,
+            prober=self.prober,
             circuits=self.circuits,
             latencies=self.latencies,
             lifecycle=self.lifecycle,
@@ -115,7 +119,7 @@ class App:
             metrics=self.metrics,
             dice=random.random,
         )
-        self.findings = Findings(prober, self.lifecycle)
+        self.findings = Findings(self.prober, self.lifecycle)
 
     def _wire_sync(self) -> None:
         settings = self.settings
@@ -136,6 +140,18 @@ class App:
             interval_s=settings.report_interval_s,
             mates=self.place.mates if self.place else frozenset(),
         )
+
+    def _wire_management(self) -> Management:
+        orders = Orders(self.forwarder, self.prober, self.metrics)
+        relisting = Relisting(
+            prober=self.prober,
+            state=self.state,
+            findings=self.findings,
+            redis=self.redis,
+            lifecycle=self.lifecycle,
+            metrics=self.metrics,
+        )
+        return Management(orders, Blobs(orders, self.circuits), relisting, self.circuits)
 
     def _wire_path(self) -> None:
         settings = self.settings
@@ -158,9 +174,10 @@ class App:
             hosts=Hosts(settings.hosts),
             gate=self.gate,
             attempts=self.attempts,
+            management=self._wire_management(),
             detours=Detours(
                 self.attempts,
-                Management(self.forwarder, self.findings),
+                Unloading(self.forwarder, self.findings),
                 Shows(self.attempts, self.gate, self.shows),
                 Shards(self.attempts, self.gate, self.circuits),
             ),

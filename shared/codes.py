@@ -24,6 +24,10 @@ class ErrorCode(StrEnum):
     ROUTE_NOT_FOUND = "route_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_IMPLEMENTED = "not_implemented"
+    INVALID_NODES = "invalid_nodes"
+    INVALID_DIGEST = "invalid_digest"
+    DIGEST_MISMATCH = "digest_mismatch"
+    BLOB_TOO_LARGE = "blob_too_large"
     BAD_FRAMING = "bad_framing"
     UNSUPPORTED_TRANSFER_CODING = "unsupported_transfer_coding"
     UNSUPPORTED_HTTP_VERSION = "unsupported_http_version"
@@ -39,6 +43,7 @@ class ErrorCode(StrEnum):
     INVALID_API_KEY = "invalid_api_key"
     AMBIGUOUS_CREDENTIALS = "ambiguous_credentials"
     CREDENTIAL_IN_URL = "credential_in_url"
+    SCOPE_REQUIRED = "scope_required"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     HOST_NOT_ALLOWED = "host_not_allowed"
     NOT_READY = "not_ready"
@@ -76,7 +81,17 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ErrorCode.ROUTE_NOT_FOUND: "404 page not found",
     ErrorCode.METHOD_NOT_ALLOWED: "405 method not allowed",
     ErrorCode.NOT_IMPLEMENTED: (
-        "this proxy does not manage models yet; send the request to the node itself"
+        "this route is about one node, of which this proxy has many; send the request to the node "
+        "itself"
+    ),
+    ErrorCode.INVALID_NODES: (
+        "?nodes= takes names or ids of nodes with commas between them; ask an operator for them"
+    ),
+    ErrorCode.INVALID_DIGEST: "invalid digest format",
+    ErrorCode.DIGEST_MISMATCH: "digest mismatch; send the file again",
+    ErrorCode.BLOB_TOO_LARGE: (
+        "the file is larger than this proxy has room for; ask an operator to raise "
+        "AIVONX_SPOOL_BUDGET_BYTES, or send it to the node itself"
     ),
     ErrorCode.BAD_FRAMING: "the request is not well-formed HTTP/1.1",
     ErrorCode.UNSUPPORTED_TRANSFER_CODING: (
@@ -109,6 +124,9 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ErrorCode.AMBIGUOUS_CREDENTIALS: "the request carries two different credentials; send one",
     ErrorCode.CREDENTIAL_IN_URL: (
         "an API key in the query string ends up in logs; send it as 'Authorization: Bearer <key>'"
+    ),
+    ErrorCode.SCOPE_REQUIRED: (
+        "this API key may not manage models; ask an operator for one with the scope 'manage'"
     ),
     ErrorCode.ORIGIN_NOT_ALLOWED: (
         "this web origin may not call the proxy; ask an operator to add it to AIVONX_ORIGINS"

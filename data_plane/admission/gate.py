@@ -40,6 +40,11 @@ class BodyClaim:
         """Where bodies lie that are too large to hold."""
         return self._gate.spool_dir
 
+    @property
+    def spool_budget_bytes(self) -> int:
+        """How much all bodies together may take on disk."""
+        return self._gate.spool_budget_bytes
+
     def moves_to(self, spool: Spool) -> None:
         """The body lies in a spool from here on, which is closed with the claim."""
         self._spool = spool

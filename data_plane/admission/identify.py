@@ -49,13 +49,18 @@ class Principal(msgspec.Struct, frozen=True):
 
     key_id: str
     allowed_models: tuple[str, ...] | None
-    """Canonical names or globs over them; None: every model."""
+    """Which it may ask. Canonical names or globs over them; None: every model."""
+
+    manageable: tuple[str, ...] | None = None
+    """Of which models nodes may be told to change what they hold; the same way, () for none."""
 
     is_lasting: bool = True
     """Whether the same credential proves the same for as long as the snapshot is in force."""
 
-
-ANYONE: Final = Principal("", None)
+    @property
+    def visible(self) -> tuple[str, ...] | None:
+        """Which models it may see listed: those that it may ask or manage."""
+        return self.manageable if self.allowed_models == () else self.allowed_models
 
 
 class Given:
@@ -87,6 +92,9 @@ class Given:
         if self._parsed[0] != text:
             self._parsed = (text, parse_key(text))
         return self._parsed[1]
+
+
+ANYONE: Final = Principal("", None)
 
 
 class Identifier:
@@ -136,8 +144,12 @@ class Identifier:
         if key is None:
             raise self._bad_key(address)
         # A key that is not for inference may use no model, whatever else it is for.
-        models = key.allowed_models if Scope.INFERENCE in key.scopes else ()
-        return Principal(key.id, models, is_lasting=key.expires_at is None)
+        return Principal(
+            key.id,
+            key.allowed_models if Scope.INFERENCE in key.scopes else (),
+            key.allowed_models if Scope.MANAGE in key.scopes else (),
+            is_lasting=key.expires_at is None,
+        )
 
     def _bad_key(self, address: str) -> NotIdentifiedError:
         now = time.monotonic()

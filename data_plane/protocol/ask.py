@@ -47,6 +47,8 @@ KNOWN_KEYS: Final = frozenset({
     "system", "template", "context", "raw", "format", "images", "think", "tools", "truncate",
     "shift", "logprobs", "top_logprobs", "max_tokens", "stream_options", "dimensions", "verbose",
     "instructions", "max_output_tokens", "reasoning", "tool_choice", "_debug_render_only",
+    "insecure", "from", "files", "adapters", "draft_files", "source", "destination", "quantize",
+    "quantization", "draft_quantize", "remote_host", "username", "password",
 })  # fmt: skip
 
 

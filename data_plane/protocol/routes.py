@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from shared.codes import SENTENCES, ErrorCode
@@ -55,7 +55,10 @@ class Action(StrEnum):
     SHOW = "show"
     INFER = "infer"
     MANAGE = "manage"
-    """Changes nodes. Answered 501: sending it to one node of many would let them drift apart."""
+    """Changes what nodes hold."""
+
+    ONE_NODE = "one_node"
+    """Is about whom one node belongs to, or signed by it: 501, since there are many."""
 
     OPTIONS = "options"
 
@@ -104,8 +107,13 @@ class Route:
     same_digest_only: bool = False
     """Vectors of two versions of a model do not compare, so a drifted copy may not help out."""
 
+    quotes_unknown_model: bool = False
+    """As Ollama's sentence on this route does."""
+
     def unknown_model(self, text: str) -> str:
         """The sentence that Ollama speaks on this route (with 404) when no such model is there."""
+        if self.quotes_unknown_model:
+            return f'model "{text}" not found'
         if self.same_digest_only:
             return f'model "{text}" not found, try pulling it first'
         if self.action is Action.SHOW:
@@ -125,7 +133,7 @@ class Match:
     """Credential of a `/k/<key>/` prefix, not yet judged."""
 
     name: str = ""
-    """Decoded rest of `/v1/models/<name>`."""
+    """Rest of `/v1/models/<name>`, decoded, or of `/api/blobs/<digest>`, as it came."""
 
 
 class NoRouteError(Exception):
@@ -166,13 +174,40 @@ def _read(path: str, action: Action, dialect: Dialect = Dialect.NATIVE) -> Route
     return Route(method="GET", path=path, dialect=dialect, action=action)
 
 
-def _manage(method: str, path: str, dialect: Dialect = Dialect.NATIVE) -> Route:
+_MODEL_OR_NAME: Final = ("model", "name")
+
+
+def _manage(method: str, path: str, request_type: str = "", **more: Any) -> Route:
     return Route(
         method=method,
         path=path,
-        dialect=dialect,
+        dialect=Dialect.NATIVE,
         action=Action.MANAGE,
         access=Access.OPERATOR,
+        request_type=request_type,
+        **more,
+    )
+
+
+def _of_one_node(method: str, path: str) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        dialect=Dialect.NATIVE,
+        action=Action.ONE_NODE,
+        access=Access.OPERATOR,
+    )
+
+
+def _follow(path: str, request_type: str) -> Route:
+    """An order whose progress is streamed."""
+    return _manage(
+        "POST",
+        path,
+        request_type,
+        model_keys=_MODEL_OR_NAME,
+        framing=Framing.NDJSON,
+        streams_by_default=True,
     )
 
 
@@ -201,7 +236,7 @@ ROUTES: Final = (
         dialect=Dialect.NATIVE,
         action=Action.SHOW,
         replayable=True,
-        model_keys=("model", "name"),
+        model_keys=_MODEL_OR_NAME,
         request_type="ShowRequest",
     ),
     _infer(
@@ -234,17 +269,17 @@ ROUTES: Final = (
         model_keys=("model",),
         takes_form=True,
     ),
-    _manage("GET", "/api/status"),
-    _manage("POST", "/api/pull"),
-    _manage("POST", "/api/push"),
-    _manage("POST", "/api/create"),
-    _manage("POST", "/api/copy"),
-    _manage("DELETE", "/api/delete"),
-    _manage("POST", "/api/me"),
-    _manage("POST", "/api/signout"),
-    _manage("POST", "/api/experimental/web_search"),
-    _manage("POST", "/api/experimental/web_fetch"),
-    _manage("GET", "/api/experimental/model-recommendations"),
+    _of_one_node("GET", "/api/status"),
+    _follow("/api/pull", "PullRequest"),
+    _follow("/api/push", "PushRequest"),
+    _follow("/api/create", "CreateRequest"),
+    _manage("POST", "/api/copy", "CopyRequest", model_keys=("source",), quotes_unknown_model=True),
+    _manage("DELETE", "/api/delete", "DeleteRequest", model_keys=_MODEL_OR_NAME),
+    _of_one_node("POST", "/api/me"),
+    _of_one_node("POST", "/api/signout"),
+    _of_one_node("POST", "/api/experimental/web_search"),
+    _of_one_node("POST", "/api/experimental/web_fetch"),
+    _of_one_node("GET", "/api/experimental/model-recommendations"),
 )
 
 # Paths that end in something of the client's. What comes after is one segment, except for a
@@ -256,7 +291,7 @@ OPEN_ENDED: Final = (
     Route(method="GET", path=_MODELS, dialect=Dialect.OPENAI, action=Action.MODEL),
     _manage("HEAD", _BLOBS),
     _manage("POST", _BLOBS),
-    _manage("DELETE", _USER_KEYS),
+    _of_one_node("DELETE", _USER_KEYS),
 )
 
 KEY_PREFIX: Final = "/k/"
@@ -350,7 +385,7 @@ def _open_ended(method: str, path: str, key: str | None) -> Match:
         if prefix != _MODELS and "/" in rest:
             break
         match = _choose(methods, method)
-        return Match(match.route, match.allow, key, _unescaped(rest) if prefix == _MODELS else "")
+        return Match(match.route, match.allow, key, _unescaped(rest) if prefix == _MODELS else rest)
     raise NoRouteError
 
 

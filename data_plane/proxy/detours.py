@@ -8,19 +8,19 @@ from data_plane.protocol.ask import Form
 
 if TYPE_CHECKING:
     from data_plane.proxy.attempts import Attempts, Job
-    from data_plane.proxy.management import Management
     from data_plane.proxy.shards import Shards
     from data_plane.proxy.shows import Shows
+    from data_plane.proxy.unloading import Unloading
 
 
 class Detours:
     """Serves asks of the forms in `ask.DETOURS`."""
 
     def __init__(
-        self, attempts: Attempts, management: Management, shows: Shows, shards: Shards
+        self, attempts: Attempts, unloading: Unloading, shows: Shows, shards: Shards
     ) -> None:
         self._attempts = attempts
-        self._management = management
+        self._unloading = unloading
         self._shows = shows
         self._shards = shards
 
@@ -31,5 +31,5 @@ class Detours:
         elif job.ask.form is Form.BATCH:
             await self._shards.serve(job)
         else:
-            await self._management.unload(job)
+            await self._unloading.unload(job)
             await self._attempts.serve(job)

@@ -95,6 +95,14 @@ class Findings:
         self._missing[canonical] = self.without(canonical) | {node_id}
         self._wanted[node_id] = time.monotonic() + WANTED_S
 
+    def relisted(self, node_id: str) -> None:
+        """The node was asked what it holds: what was found out before counts no more."""
+        self._missing = {
+            canonical: left
+            for canonical, nodes in self._missing.items()
+            if (left := nodes - {node_id})
+        }
+
     def refresh_wanted(self) -> tuple[str, ...]:
         """Nodes whose inventory the control plane should read again."""
         now = time.monotonic()

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.call import Call
     from data_plane.proxy.caller import Caller
     from data_plane.proxy.detours import Detours
+    from data_plane.proxy.management import Management
     from data_plane.proxy.shelf import Shelf
     from data_plane.sync.applied import Applied, AppliedState
     from data_plane.telemetry.logs import Log
@@ -82,6 +83,7 @@ class Handler:
         gate: Gate,
         attempts: Attempts,
         detours: Detours,
+        management: Management,
         shelf: Shelf,
         log: Log,
         metrics: Metrics,
@@ -95,6 +97,7 @@ class Handler:
         self._gate = gate
         self._attempts = attempts
         self._detours = detours
+        self._management = management
         self._shelf = shelf
         self._log = log
         self._metrics = metrics
@@ -150,7 +153,7 @@ class Handler:
             call.reply.answer_now(answer)
             call.is_answered = True
             return not call.reply.is_held_up and self._is_done(call)
-        if call.caller.coding is not None:
+        if call.caller.coding is not None or call.route.action is Action.MANAGE:
             return False
         body = call.body or b""
         intake.claim(call.claim, len(body), self._max_body_bytes)
@@ -231,6 +234,9 @@ class Handler:
             if answer is not None:
                 await call.reply.answer(answer)
                 return
+            if call.route.action is Action.MANAGE:
+                await self._management.serve(call)
+                return
             body: bytes | Outline | None = call.body
             if body is None or call.caller.coding is not None:
                 body = await intake.read_body(
@@ -272,6 +278,8 @@ class Handler:
             call.judged_by = view
         principal = call.principal
         record.key_id = principal.key_id
+        if match.route.action is Action.MANAGE:
+            return None
         if match.route.action not in {Action.INFER, Action.SHOW}:
             return self._local(view, match, principal, record)
         if self._gate.is_full:
@@ -332,9 +340,9 @@ class Handler:
 
     def _local(self, view: Applied, match: Match, principal: Principal, record: Record) -> Answer:
         """What is answered from memory."""
-        if match.route.action is Action.MANAGE:
+        if match.route.action is Action.ONE_NODE:
             raise RefusedRequestError(ErrorCode.NOT_IMPLEMENTED, closes=True)
-        content_type, body = self._shelf.take(view, match, principal.allowed_models)
+        content_type, body = self._shelf.take(view, match, principal.visible)
         record.status, record.outcome, record.bytes_out = 200, Outcome.OK, len(body)
         headers = {"Content-Type": content_type, "X-Request-Id": record.request_id}
         return Answer(200, headers, body, closes=self._lifecycle.is_draining)
@@ -352,7 +360,11 @@ class Handler:
         except asking.BadRequestError as error:
             raise RefusedRequestError(error.code, error.detail, status=error.status) from error
         record.is_stream = ask.streaming
-        if not is_allowed(ask.canonical, call.principal.allowed_models):
+        principal = call.principal
+        is_looking = call.route.action is Action.SHOW
+        if not is_allowed(
+            ask.canonical, principal.visible if is_looking else principal.allowed_models
+        ):
             raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
         entry = view.pools.models.get(ask.canonical)
         if entry is not None:

@@ -39,7 +39,7 @@ from data_plane.upstream.stored import StoredFile
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from data_plane.admission.gate import BodyClaim
     from data_plane.proxy.call import Call
@@ -163,6 +163,56 @@ async def _spool(content: _Content, parts: list[bytes], limit: int, held: BodyCl
             await store.append(chunk)
     with _spool_faults():
         return Outline(outliner.end(), store, size)
+
+
+async def store_body(call: Call, held: BodyClaim, take: Callable[[bytes], None]) -> StoredFile:
+    """Read a body of any kind to disk, `take` seeing every piece; the claim closes the file.
+
+    It may be as large as there is room for, and take as long as it comes on.
+    """
+    _claim_blob(held, _declared(call))
+    if call.caller.expects and call.connection.transport is not None and call.body is None:
+        call.connection.transport.write(_CONTINUE)
+    content: _Content = (
+        _AtHand(call)
+        if call.caller.coding is None
+        else _Opened(call, call.caller.coding, held.spool_budget_bytes)
+    )
+    with _spool_faults():
+        store = StoredFile.nameless(held.spool_dir)
+    held.moves_to(store)
+    try:
+        while True:
+            async with asyncio.timeout(BODY_DEADLINE_S):
+                piece = await _some(content)
+            if not piece:
+                return store
+            _claim_blob(held, store.size + len(piece))
+            take(piece)
+            with _spool_faults():
+                await store.append(piece)
+    except TimeoutError as error:
+        raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from error
+    except (RequestPayloadError, HttpProcessingError, HTTPException) as error:
+        raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True) from error
+
+
+def _claim_blob(held: BodyClaim, size: int) -> None:
+    if size > held.spool_budget_bytes:
+        raise RefusedRequestError(ErrorCode.BLOB_TOO_LARGE, closes=True)
+    _claim_spool(held, size, size)
+
+
+class _AtHand:
+    """A body of which the beginning, or all, was read with the head."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def readany(self) -> bytes:
+        """The next piece; b"" at the end."""
+        at_hand, self._call.body = self._call.body, None
+        return at_hand or await self._call.content.readany()
 
 
 @contextmanager

@@ -1,63 +1,291 @@
-"""Routes that touch several nodes. Today: letting go of a model; the others answer 501."""
+"""Routes that change what nodes hold, as if there were one node.
+
+pull, push, create   progress of all nodes as one (`protocol/progress.py`); a node that fails is
+                     named at the end, the others keep what they have
+delete, copy         at every holder; who does not have the model any more has nothing to do
+blobs                see `blobs`
+
+Allowed to keys with the scope `manage`, for the models that the key may use; with no key at all, to
+everybody, as with Ollama. Afterwards the nodes are asked at once what they hold (`Relisting`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from data_plane.upstream.faults import NodeFailedError
+import msgspec
+
+from data_plane.protocol import ask as asking
+from data_plane.protocol import dialects
+from data_plane.protocol.progress import Progress, Record, line_of
+from data_plane.proxy import intake, targets
+from data_plane.proxy.answers import RefusedRequestError
+from data_plane.proxy.orders import Order, Told, members_of, verdict
+from data_plane.proxy.reply import Answer
+from data_plane.routing.permits import is_allowed
+from data_plane.settings import HELD_BODY_BYTES
+from shared.codes import ErrorCode, Outcome
+from shared.model_names import InvalidModelNameError, canonical_name
 
 if TYPE_CHECKING:
-    from data_plane.proxy.attempts import Job
-    from data_plane.proxy.findings import Findings
-    from data_plane.routing.pools import PoolNode
-    from data_plane.upstream.forward import Forwarder
+    from collections.abc import Sequence
 
-UNLOAD_TIMEOUT_S: Final = 10.0
-UNLOAD_ANSWER_BYTES: Final = 64 * 1024
-MAX_AT_ONCE: Final = 16
+    from data_plane.protocol.ask import Ask
+    from data_plane.proxy.blobs import Blobs
+    from data_plane.proxy.call import Call
+    from data_plane.proxy.orders import Orders
+    from data_plane.proxy.relisting import Relisting
+    from data_plane.routing.circuit import Circuits
+    from data_plane.routing.pools import PoolNode
+
+NEWS_INTERVAL_S: Final = 0.06
+"""Between two tellings of progress: as often as Ollama tells."""
+
+_NDJSON: Final = b"Content-Type: application/x-ndjson\r\nX-Request-Id: %b\r\n"
+_TRUE: Final = msgspec.Raw(b"true")
+_encode: Final = msgspec.json.Encoder().encode
+_GAINING: Final = frozenset({"/api/pull", "/api/create"})
+"""Orders by which nodes get a model."""
 
 
 class Management:
-    """Asks several nodes the same."""
+    """Serves the routes of `Action.MANAGE`."""
 
-    def __init__(self, forwarder: Forwarder, findings: Findings) -> None:
-        self._forwarder = forwarder
-        self._findings = findings
+    def __init__(
+        self, orders: Orders, blobs: Blobs, relisting: Relisting, circuits: Circuits
+    ) -> None:
+        self._orders = orders
+        self._blobs = blobs
+        self._relisting = relisting
+        self._circuits = circuits
 
-    async def unload(self, job: Job) -> None:
-        """Let every node go of the model that has it loaded; the client's answer comes from one.
+    async def serve(self, call: Call) -> None:
+        """Answer a request. Raises RefusedRequestError."""
+        if not may_manage(call):
+            raise RefusedRequestError(ErrorCode.SCOPE_REQUIRED, closes=not call.content.is_eof())
+        match call.route.path:
+            case "/api/pull" | "/api/create" | "/api/push":
+                await self._follow(call)
+            case "/api/delete" | "/api/copy":
+                await self._everywhere(call)
+            case _:
+                await self._blobs.serve(call)
 
-        `ollama stop` means the model, not whichever copy of it the strategy happens to choose. What
-        a node answers here is not the client's matter: one more node is asked in the usual way.
-        """
-        canonical = job.ask.canonical
-        entry = job.view.pools.models.get(canonical)
-        if entry is None:
-            return
-        holders = [
-            node
-            for node in (*entry.active, *entry.drifted)
-            if self._findings.has_loaded(node.id, canonical)
-        ]
-        gate = asyncio.Semaphore(MAX_AT_ONCE)
-        await asyncio.gather(*(self._unload_at(job, node, gate) for node in holders))
+    # pull, create, push
 
-    async def _unload_at(self, job: Job, node: PoolNode, gate: asyncio.Semaphore) -> None:
+    async def _follow(self, call: Call) -> None:
+        ask = await _ask(call)
+        members = members_of(ask.body) if isinstance(ask.body, bytes) else {}
+        _check_may_touch(call, ask.canonical)
+        base = _text(members["from"]) if "from" in members else ""
+        if base:
+            base = _canonical(base)
+            _check_may_touch(call, base)
+        nodes = self._nodes(call, ask, base)
+        order = _order(call, _encode({**members, "stream": _TRUE}))
+        told = await _Telling(call, nodes, is_streamed=ask.streaming).run(self._orders, order)
+        if call.route.path in _GAINING:
+            await self._relisting.look_at([each.node for each in told if each.status])
+        status, words = _ended(call, told)
+        if ask.streaming and call.reply.is_committed:
+            _end_stream(call, status, words)
+        elif words:
+            raise _refusal(call, ask.model, status, words)
+        else:
+            await call.reply.answer(_json(call, line_of(Record(status="success"))))
+
+    def _nodes(self, call: Call, ask: Ask, base: str) -> tuple[PoolNode, ...]:
+        """Where to pull and create; for a push, the first that has the model."""
+        pools, down = call.view.pools, self._circuits.down
+        is_gaining = call.route.path in _GAINING
+        wish = targets.wish_in(_query(call), may_replicate=is_gaining)
+        if is_gaining:
+            return targets.placed(wish, pools, ask.canonical, down, base)
+        having = targets.holders(wish, pools, ask.canonical)
+        if not having:
+            raise _unknown(call, ask.model)
+        well = [node for node in having if node.id not in down and node.standby is None]
+        return having if wish.names else ((well or list(having))[0],)
+
+    # delete, copy
+
+    async def _everywhere(self, call: Call) -> None:
+        ask = await _ask(call)
+        members = members_of(ask.body) if isinstance(ask.body, bytes) else {}
+        _check_may_touch(call, ask.canonical)
+        if call.route.path == "/api/copy":
+            destination = _text(members.get("destination", msgspec.Raw(b"null")))
+            if not destination:
+                raise RefusedRequestError(ErrorCode.INVALID_MODEL, "destination is required")
+            _check_may_touch(call, _canonical(destination))
+            body = {"source": ask.model, "destination": destination}
+        else:
+            body = {"model": ask.model}
+        wish = targets.wish_in(_query(call), may_replicate=False)
+        nodes = targets.holders(wish, call.view.pools, ask.canonical)
+        if not nodes:
+            raise _unknown(call, ask.model)
+        told = await self._orders.tell_all(nodes, _order(call, _encode(body)))
+        await self._relisting.look_at([each.node for each in told if each.status])
+        # Who has lost the model meanwhile has nothing to delete, and nothing to copy.
+        kept = [each for each in told if each.status != 404] or told  # noqa: PLR2004 - HTTP
+        status, words = _ended(call, kept)
+        if words:
+            raise _refusal(call, ask.model, status, words)
+        await call.reply.answer(Answer(200, {"X-Request-Id": call.record.request_id}))
+
+
+class _Telling:
+    """One order on its way, with what the client is told of it meanwhile."""
+
+    def __init__(self, call: Call, nodes: Sequence[PoolNode], *, is_streamed: bool) -> None:
+        self._call = call
+        self._nodes = nodes
+        self._is_streamed = is_streamed
+        self._progress = Progress(len(nodes))
+        self._news = asyncio.Event()
+
+    async def run(self, orders: Orders, order: Order) -> list[Told]:
+        if not self._is_streamed:
+            return await orders.tell_all(self._nodes, order, lambda *_: None)
+        telling = asyncio.ensure_future(
+            orders.tell_all(self._nodes, order, self._take, self._note_end)
+        )
+        telling.add_done_callback(lambda _: self._news.set())
         try:
-            async with gate, asyncio.timeout(UNLOAD_TIMEOUT_S):
-                answer = await self._forwarder.send(
-                    node,
-                    "POST",
-                    job.ask.route.path,
-                    job.fields,
-                    job.ask.body,
-                    connect_timeout_s=job.view.config.connect_timeout_s,
-                )
-                try:
-                    await answer.read_all(UNLOAD_ANSWER_BYTES)
-                finally:
-                    answer.close()
-        except (NodeFailedError, TimeoutError) as error:
-            job.record.detail = f"{node.name}: {error}"
-        self._findings.note_answered(node, job.ask.canonical, is_unload=True)
+            while not telling.done():
+                await self._news.wait()
+                self._news.clear()
+                await self._pass_on()
+                await asyncio.wait({telling}, timeout=NEWS_INTERVAL_S)
+            await self._pass_on()
+            return telling.result()
+        finally:
+            if not telling.done():
+                telling.cancel()
+                await asyncio.wait({telling})
+
+    def _take(self, number: int, record: Record) -> None:
+        self._progress.take(number, record)
+        self._news.set()
+
+    def _note_end(self, number: int, told: Told) -> None:
+        if told.error:
+            self._progress.leave(number)
+        self._news.set()
+
+    async def _pass_on(self) -> None:
+        lines = self._progress.news()
+        if not lines:
+            return
+        reply, data = self._call.reply, b"".join(lines)
+        if reply.is_committed:
+            reply.write(data, None)
+        else:
+            request_id = self._call.record.request_id.encode("ascii")
+            reply.begin(
+                200,
+                _NDJSON % request_id,
+                data,
+                length=None,
+                stall_s=self._call.view.config.client_stall_timeout_s,
+                closes=False,
+            )
+        await reply.drained()
+
+
+def may_manage(call: Call) -> bool:
+    """Whether the principal may change what nodes hold, be it of some models only."""
+    return call.principal.manageable != ()
+
+
+def _check_may_touch(call: Call, canonical: str) -> None:
+    if not is_allowed(canonical, call.principal.manageable):
+        raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
+
+
+async def _ask(call: Call) -> Ask:
+    body = call.body
+    if body is None or call.caller.coding is not None:
+        read = await intake.read_body(
+            call, HELD_BODY_BYTES, call.claim, expects=call.caller.expects
+        )
+        body = read if isinstance(read, bytes) else b""
+    call.record.bytes_in = len(body)
+    try:
+        ask = asking.parse(call.route, body, max_body_bytes=HELD_BODY_BYTES)
+    except asking.BadRequestError as error:
+        raise RefusedRequestError(error.code, error.detail, status=error.status) from error
+    call.record.is_stream = ask.streaming
+    entry = call.view.pools.models.get(ask.canonical)
+    if entry is not None:
+        call.record.model = entry.model.name
+    return ask
+
+
+def _query(call: Call) -> str:
+    return call.target.partition("?")[2].partition("#")[0]
+
+
+def _order(call: Call, body: bytes) -> Order:
+    fields = b"%bX-Request-Id: %b\r\n" % (call.caller.fields, call.record.request_id.encode())
+    return Order(call.route.method, call.route.path, fields, body, call.view.config)
+
+
+def _text(raw: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(raw, type=str).strip(" ")
+    except msgspec.DecodeError:
+        return ""
+
+
+def _canonical(name: str) -> str:
+    try:
+        return canonical_name(name)
+    except InvalidModelNameError as error:
+        raise RefusedRequestError(ErrorCode.INVALID_MODEL) from error
+
+
+def _unknown(call: Call, model: str) -> RefusedRequestError:
+    return RefusedRequestError(ErrorCode.MODEL_NOT_FOUND, call.route.unknown_model(model))
+
+
+def _ended(call: Call, told: Sequence[Told]) -> tuple[int, str]:
+    """What has become of it, for the record as well."""
+    record = call.record
+    status, words = verdict(told)
+    record.attempts = len(told)
+    record.detail = ", ".join(each.node.name for each in told)[:500]
+    record.outcome = Outcome.NODE_ERROR if words else Outcome.OK
+    record.status = 200 if call.reply.is_committed else status
+    return status, words
+
+
+def _refusal(call: Call, model: str, status: int, words: str) -> RefusedRequestError:
+    if status == 404:  # noqa: PLR2004 - HTTP
+        return _unknown(call, model)
+    return RefusedRequestError(
+        ErrorCode.NODE_ERROR, words, status=status, detail=call.record.detail
+    )
+
+
+def _end_stream(call: Call, status: int, words: str) -> None:
+    """The last record. A failure that was told is a clean end; what is cut off must not be."""
+    reply, record = call.reply, call.record
+    if not words:
+        reply.write(line_of(Record(status="success")), None)
+    else:
+        record.code = ErrorCode.NODE_ERROR
+        reply.write(
+            dialects.stream_error(
+                call.route.framing, status, ErrorCode.NODE_ERROR, words, record.request_id
+            ),
+            None,
+        )
+    reply.finish()
+
+
+def _json(call: Call, body: bytes) -> Answer:
+    headers = {"Content-Type": dialects.JSON, "X-Request-Id": call.record.request_id}
+    return Answer(200, headers, body)

@@ -11,12 +11,15 @@ import contextlib
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from data_plane.routing.pools import Pools
 from shared import wire
 from shared.reports import RefusedRevision
+from shared.snapshot import AvailableModel
 from shared.wire import Refusal, RefusedError
 
 if TYPE_CHECKING:
@@ -25,11 +28,13 @@ if TYPE_CHECKING:
 
     from data_plane.telemetry.logs import Log
     from data_plane.telemetry.metrics import Metrics
-    from shared.snapshot import ApiKey, ProxyConfig, Snapshot
+    from shared.snapshot import ApiKey, Model, Node, ProxyConfig, Snapshot
     from shared.wire import Header
 
 FILE_NAME: Final = "snapshot.sealed"
 PERSIST_LOG_INTERVAL_S: Final = 60.0
+LISTED_KEPT_S: Final = 120.0
+"""Two sweeps of the inventory: by then the snapshot knows what a node told us ourselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,43 @@ def build(sealed: bytes, key: bytes) -> Applied:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a node said that it holds, when we asked it ourselves."""
+
+    models: tuple[tuple[Model, str], ...]
+    instead_of: frozenset[tuple[str, str, str]]
+    """What the snapshot said then: as long as it says so, the control plane has not looked yet."""
+
+    at: float
+
+
+def _holding(snapshot: Snapshot, node_id: str) -> frozenset[tuple[str, str, str]]:
+    """What a node holds by a snapshot: names, digests and times."""
+    for node in snapshot.nodes:
+        if node.id == node_id:
+            models = [(snapshot.models[each.model], each.modified_at) for each in node.available]
+            return frozenset((model.name, model.digest, at) for model, at in models)
+    return frozenset()
+
+
+def _relisted(snapshot: Snapshot, listed: Mapping[str, _Listed]) -> Snapshot:
+    """A snapshot in which these nodes hold what they said."""
+    models = {model: index for index, model in enumerate(snapshot.models)}
+
+    def relisted(node: Node) -> Node:
+        if node.id not in listed:
+            return node
+        available = tuple(
+            AvailableModel(models.setdefault(model, len(models)), modified_at)
+            for model, modified_at in listed[node.id].models
+        )
+        return msgspec.structs.replace(node, available=available)
+
+    nodes = tuple([relisted(node) for node in snapshot.nodes])
+    return msgspec.structs.replace(snapshot, models=tuple(models), nodes=nodes)
+
+
 class AppliedState:
     """Holds the snapshot in force. Only `Subscriber` offers new ones, one after another."""
 
@@ -73,6 +115,7 @@ class AppliedState:
         self._metrics = metrics
         self._listeners: list[Callable[[Applied | None, Applied], None]] = []
         self._persist_logged_at = -PERSIST_LOG_INTERVAL_S
+        self._listed: dict[str, _Listed] = {}
 
     def on_applied(self, listener: Callable[[Applied | None, Applied], None]) -> None:
         """Call `listener(before, after)` at every change."""
@@ -95,6 +138,8 @@ class AppliedState:
             self._refuse_older(header)
             # In a thread: a thousand nodes take a while, and streams must not notice.
             applied = await asyncio.to_thread(build, sealed, self._key)
+            if self._listed:
+                applied = await asyncio.to_thread(self._overlaid, applied)
         except RefusedError as error:
             self._refused(error, source)
             return False
@@ -102,6 +147,37 @@ class AppliedState:
         if source != "disk":
             await asyncio.to_thread(self._persist, sealed)
         return True
+
+    def note_listed(self, node_id: str, models: tuple[tuple[Model, str], ...]) -> None:
+        """A node has just said what it holds; `relist` puts it in force."""
+        current = self.current
+        if current is None:
+            return
+        known = self._listed.get(node_id)
+        instead_of = known.instead_of if known else _holding(current.snapshot, node_id)
+        self._listed[node_id] = _Listed(models, instead_of, time.monotonic())
+
+    async def relist(self) -> None:
+        """Route by what nodes have said, until a snapshot says something else of them."""
+        while (current := self.current) is not None:
+            applied = await asyncio.to_thread(self._overlaid, current)
+            if self.current is current:
+                self.current = applied
+                for listener in self._listeners:
+                    listener(current, applied)
+                return
+
+    def _overlaid(self, applied: Applied) -> Applied:
+        """The same with the pools made of what nodes have said since. Runs in a thread."""
+        snapshot = applied.snapshot
+        oldest = time.monotonic() - LISTED_KEPT_S
+        listed = {
+            node_id: each
+            for node_id, each in [*self._listed.items()]
+            if each.at >= oldest and _holding(snapshot, node_id) == each.instead_of
+        }
+        self._listed = listed
+        return replace(applied, pools=Pools.build(_relisted(snapshot, listed)))
 
     def _refuse_older(self, header: Header) -> None:
         current = self.current

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from data_plane.protocol.bodies import ChunkedBody, body_of
+from data_plane.protocol.bodies import ChunkedBody, SizedBody, body_of
 from data_plane.protocol.heads import MAX_HEAD_BYTES, BadHeadError, NodeHead, parse_head
 from data_plane.protocol.large import LargeBody
 from data_plane.settings import HELD_ANSWER_BYTES, UPSTREAM_READ_BUFFER_BYTES
@@ -54,6 +54,7 @@ class NodeAnswer:
         "_waiter",
         "done",
         "head",
+        "is_bodyless",
         "is_stale",
         "is_stream",
         "lease",
@@ -72,6 +73,9 @@ class NodeAnswer:
 
         self.done = False
         """The body has arrived to its end."""
+
+        self.is_bodyless = False
+        """It answers HEAD: whatever its head says, nothing follows."""
 
         self.is_stale = False
         """It failed because the node had closed the connection, used before, by then: no fault."""
@@ -431,7 +435,7 @@ class NodeConnection(asyncio.Protocol):
 
     def _begin_body(self, answer: NodeAnswer, head: NodeHead, rest: bytes) -> None:
         answer.begins(head)
-        body = self._body = body_of(head)
+        body = self._body = SizedBody(0) if answer.is_bodyless else body_of(head)
         if body.done:
             body.has_extra = bool(rest)
             self._body_ended(answer, body)

@@ -96,6 +96,7 @@ class Forwarder:
                 if connection is None:
                     connection = await self._connect(target, connect_timeout_s)
                 answer = connection.begin(head, body, stream_type, lease)
+                answer.is_bodyless = method == "HEAD"
             try:
                 if len(body) > PIECE_BYTES and connection is not None:
                     await connection.send_body(body)

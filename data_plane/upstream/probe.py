@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Final
 from data_plane.routing.strategies import smoothed
 from data_plane.upstream.faults import PROBE_OUTCOMES, NodeFailedError
 from shared.events import ProbeOutcome, ProbeResult
-from shared.inventory import InventoryError, parse_ps, parse_version
+from shared.inventory import InventoryError, parse_ps, parse_tags, parse_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from data_plane.routing.pools import PoolNode
     from data_plane.upstream.forward import Forwarder
-    from shared.snapshot import LoadedModel
+    from shared.snapshot import LoadedModel, Model
 
 MAX_PS_BYTES: Final = 1024 * 1024
+MAX_TAGS_BYTES: Final = 8 * 1024 * 1024
 MAX_VERSION_BYTES: Final = 4_096
 PS_TIMEOUT_S: Final = 5.0
+TAGS_TIMEOUT_S: Final = 10.0
 HTTP_OK: Final = 200
 _FIELDS: Final = b"User-Agent: aivonx-proxy\r\nAccept: application/json\r\n"
 UNAUTHORIZED: Final = frozenset({401, 403})
@@ -85,6 +87,15 @@ class Prober:
             async with asyncio.timeout(PS_TIMEOUT_S):
                 status, body = await self._get(node, "/api/ps", PS_TIMEOUT_S, MAX_PS_BYTES)
             return parse_ps(body) if status == HTTP_OK else None
+        except (TimeoutError, NodeFailedError, InventoryError):
+            return None
+
+    async def listed(self, node: PoolNode) -> tuple[tuple[Model, str], ...] | None:
+        """/api/tags of a node: models, each with its `modified_at`; None when it does not say."""
+        try:
+            async with asyncio.timeout(TAGS_TIMEOUT_S):
+                status, body = await self._get(node, "/api/tags", TAGS_TIMEOUT_S, MAX_TAGS_BYTES)
+            return parse_tags(body) if status == HTTP_OK else None
         except (TimeoutError, NodeFailedError, InventoryError):
             return None
 

@@ -76,7 +76,7 @@ def test_an_operation_says_what_the_route_does(method, path, operation) -> None:
     error = f"#/components/responses/{ERRORS[route.dialect]}"
     assert operation["responses"]["default"] == {"$ref": error}
     assert (operation.get("security") == []) == (route.access is Access.ANYONE)
-    assert ("501" in operation["responses"]) == (route.action is Action.MANAGE)
+    assert ("501" in operation["responses"]) == (route.action is Action.ONE_NODE)
     types = operation["responses"].get("200", {}).get("content", {})
     assert set(types) & set(STREAM_TYPES.values()) == (
         set() if route.framing is Framing.NONE else {STREAM_TYPES[route.framing]}

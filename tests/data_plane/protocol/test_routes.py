@@ -49,6 +49,17 @@ def test_an_inference_route_knows_its_dialect_and_its_stream(path, dialect, fram
         ("DELETE", "/api/delete"),
         ("HEAD", "/api/blobs/sha256:abc"),
         ("POST", "/api/blobs/sha256:abc"),
+    ],
+)
+def test_what_changes_nodes_is_managed_by_operators_and_never_replayed(method, path):
+    route = lookup(method, path).route
+    assert (route.action, route.access) == (Action.MANAGE, Access.OPERATOR)
+    assert not route.replayable
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
         ("POST", "/api/me"),
         ("POST", "/api/signout"),
         ("DELETE", "/api/user/keys/abc"),
@@ -58,9 +69,9 @@ def test_an_inference_route_knows_its_dialect_and_its_stream(path, dialect, fram
         ("GET", "/api/status"),
     ],
 )
-def test_what_changes_nodes_is_managed_by_operators_and_never_replayed(method, path):
+def test_what_is_about_one_node_is_never_replayed(method, path):
     route = lookup(method, path).route
-    assert (route.action, route.access) == (Action.MANAGE, Access.OPERATOR)
+    assert (route.action, route.access) == (Action.ONE_NODE, Access.OPERATOR)
     assert not route.replayable
 
 

@@ -1,0 +1,113 @@
+"""Which nodes an order is for: those that the query names, else a rule for each route.
+
+pull           every node of the active pool; with `?replicas=n` so many: those that have the model
+               first, then those with the fewest models on disk
+create         the same, but where there are nodes that have the model to make it from, only these
+delete, copy   every node that has the model
+push           one node that has the model
+
+As the control plane places its jobs (control_plane/jobs/placement.py), so that both do the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs
+
+from data_plane.proxy.answers import RefusedRequestError
+from shared.codes import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from data_plane.routing.pools import PoolNode, Pools
+
+MAX_FIELDS: Final = 100
+_TOO_MUCH: Final = "give either ?nodes= or ?replicas=, each once"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the query says of nodes."""
+
+    names: tuple[str, ...] = ()
+    """Ids or names; empty: it names none."""
+
+    replicas: int | None = None
+
+
+def wish_in(query: str, *, may_replicate: bool) -> Wish:
+    """Read a query string. Raises RefusedRequestError."""
+    if not query:
+        return Wish()
+    try:
+        fields = parse_qs(query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise RefusedRequestError(ErrorCode.INVALID_NODES, _TOO_MUCH) from error
+    nodes, replicas = fields.get("nodes", []), fields.get("replicas", [])
+    if len(nodes) + len(replicas) > 1:
+        raise RefusedRequestError(ErrorCode.INVALID_NODES, _TOO_MUCH)
+    if replicas:
+        return Wish(replicas=_count(replicas[0], may_replicate=may_replicate))
+    names = tuple(dict.fromkeys(name for each in nodes for name in each.split(",") if name))
+    if nodes and not names:
+        raise RefusedRequestError(ErrorCode.INVALID_NODES)
+    return Wish(names)
+
+
+def _count(text: str, *, may_replicate: bool) -> int:
+    if not may_replicate:
+        sentence = "this route takes no ?replicas=: it is for every node that has the model"
+        raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= int(text):
+        sentence = "?replicas= takes a number of nodes, at least 1"
+        raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
+    return int(text)
+
+
+def named(wish: Wish, pools: Pools) -> tuple[PoolNode, ...]:
+    """The nodes that a wish names, by id or by name. Raises RefusedRequestError for an unknown."""
+    by_name = {node.name: node for node in pools.nodes.values()}
+    found = {name: pools.nodes.get(name) or by_name.get(name) for name in wish.names}
+    unknown = [name for name, node in found.items() if node is None]
+    if unknown:
+        sentence = f"no such node: {', '.join(unknown)[:200]}"
+        raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
+    return tuple({node.id: node for node in found.values() if node is not None}.values())
+
+
+def placed(
+    wish: Wish, pools: Pools, canonical: str, down: AbstractSet[str], base: str = ""
+) -> tuple[PoolNode, ...]:
+    """Nodes that are to get a model, made from `base` if that is not empty.
+
+    Raises RefusedRequestError.
+    """
+    if wish.names:
+        return named(wish, pools)
+    nodes = tuple(node for node in pools.active if node.id not in down)
+    based = {node.id for node in holders(Wish(), pools, base)}
+    nodes = tuple(node for node in nodes if node.id in based) or nodes
+    if not nodes:
+        raise RefusedRequestError(ErrorCode.NO_HEALTHY_NODE, "no node can be used at the moment")
+    if wish.replicas is None:
+        return nodes
+    if wish.replicas > len(nodes):
+        sentence = f"there are {len(nodes)} nodes to choose from, not {wish.replicas}"
+        raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
+    having = {node.id for node in holders(Wish(), pools, canonical)}
+    counts = dict.fromkeys(pools.nodes, 0)
+    for entry in pools.models.values():
+        for node in (*entry.active, *entry.drifted):
+            counts[node.id] += 1
+    ranked = sorted(nodes, key=lambda node: (node.id not in having, counts[node.id], node.name))
+    return tuple(ranked[: wish.replicas])
+
+
+def holders(wish: Wish, pools: Pools, canonical: str) -> tuple[PoolNode, ...]:
+    """Nodes that have a model, as far as is known, those included that are not well now."""
+    if wish.names:
+        return named(wish, pools)
+    entry = pools.models.get(canonical)
+    return (*entry.active, *entry.drifted, *entry.standby) if entry is not None else ()
