@@ -24,6 +24,7 @@ from data_plane.host.listening import bound
 from data_plane.lifecycle import Lifecycle, Phase
 from data_plane.proxy.attempts import Attempts
 from data_plane.proxy.blobs import Blobs
+from data_plane.proxy.cloud_status import CloudStatus
 from data_plane.proxy.detours import Detours
 from data_plane.proxy.findings import Findings
 from data_plane.proxy.handler import Handler
@@ -150,6 +151,7 @@ class App:
             redis=self.redis,
             lifecycle=self.lifecycle,
             metrics=self.metrics,
+            shows=self.shows,
         )
         return Management(orders, Blobs(orders, self.circuits), relisting, self.circuits)
 
@@ -175,6 +177,7 @@ class App:
             gate=self.gate,
             attempts=self.attempts,
             management=self._wire_management(),
+            cloud_status=CloudStatus(self.prober),
             detours=Detours(
                 self.attempts,
                 Unloading(self.forwarder, self.findings),

@@ -54,6 +54,7 @@ class Action(StrEnum):
     MODEL = "model"
     SHOW = "show"
     INFER = "infer"
+    STATUS = "status"
     MANAGE = "manage"
     """Changes what nodes hold."""
 
@@ -61,6 +62,10 @@ class Action(StrEnum):
     """Is about whom one node belongs to, or signed by it: 501, since there are many."""
 
     OPTIONS = "options"
+
+
+ASKS_NODES: Final = frozenset({Action.MANAGE, Action.STATUS})
+"""Takes the word of several nodes."""
 
 
 class Access(StrEnum):
@@ -227,6 +232,7 @@ ROUTES: Final = (
         access=Access.ANYONE,
     ),
     _read("/api/version", Action.VERSION),
+    _read("/api/status", Action.STATUS),
     _read("/api/tags", Action.TAGS),
     _read("/api/ps", Action.PS),
     _read("/v1/models", Action.MODELS, Dialect.OPENAI),
@@ -269,7 +275,6 @@ ROUTES: Final = (
         model_keys=("model",),
         takes_form=True,
     ),
-    _of_one_node("GET", "/api/status"),
     _follow("/api/pull", "PullRequest"),
     _follow("/api/push", "PushRequest"),
     _follow("/api/create", "CreateRequest"),

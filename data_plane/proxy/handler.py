@@ -22,6 +22,7 @@ from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
 from data_plane.protocol.dialects import stream_error
 from data_plane.protocol.routes import (
+    ASKS_NODES,
     Access,
     Action,
     Dialect,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.attempts import Attempts
     from data_plane.proxy.call import Call
     from data_plane.proxy.caller import Caller
+    from data_plane.proxy.cloud_status import CloudStatus
     from data_plane.proxy.detours import Detours
     from data_plane.proxy.management import Management
     from data_plane.proxy.shelf import Shelf
@@ -84,6 +86,7 @@ class Handler:
         attempts: Attempts,
         detours: Detours,
         management: Management,
+        cloud_status: CloudStatus,
         shelf: Shelf,
         log: Log,
         metrics: Metrics,
@@ -98,6 +101,7 @@ class Handler:
         self._attempts = attempts
         self._detours = detours
         self._management = management
+        self._cloud_status = cloud_status
         self._shelf = shelf
         self._log = log
         self._metrics = metrics
@@ -153,7 +157,7 @@ class Handler:
             call.reply.answer_now(answer)
             call.is_answered = True
             return not call.reply.is_held_up and self._is_done(call)
-        if call.caller.coding is not None or call.route.action is Action.MANAGE:
+        if call.caller.coding is not None or call.route.action in ASKS_NODES:
             return False
         body = call.body or b""
         intake.claim(call.claim, len(body), self._max_body_bytes)
@@ -234,8 +238,9 @@ class Handler:
             if answer is not None:
                 await call.reply.answer(answer)
                 return
-            if call.route.action is Action.MANAGE:
-                await self._management.serve(call)
+            if call.route.action in ASKS_NODES:
+                is_status = call.route.action is Action.STATUS
+                await (self._cloud_status if is_status else self._management).serve(call)
                 return
             body: bytes | Outline | None = call.body
             if body is None or call.caller.coding is not None:
@@ -278,7 +283,7 @@ class Handler:
             call.judged_by = view
         principal = call.principal
         record.key_id = principal.key_id
-        if match.route.action is Action.MANAGE:
+        if match.route.action in ASKS_NODES:
             return None
         if match.route.action not in {Action.INFER, Action.SHOW}:
             return self._local(view, match, principal, record)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from data_plane.lifecycle import Lifecycle
     from data_plane.proxy.findings import Findings
+    from data_plane.proxy.shows import ShowCache
     from data_plane.routing.pools import PoolNode
     from data_plane.sync.applied import AppliedState
     from data_plane.telemetry.metrics import Metrics
@@ -41,6 +42,7 @@ class Relisting:
         redis: Redis,
         lifecycle: Lifecycle,
         metrics: Metrics,
+        shows: ShowCache,
     ) -> None:
         self._prober = prober
         self._state = state
@@ -48,9 +50,11 @@ class Relisting:
         self._redis = redis
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._shows = shows
 
     async def look_at(self, nodes: Sequence[PoolNode]) -> None:
         """Ask these nodes what they hold; who does not say is left as it was."""
+        self._shows.clear()
         if not nodes:
             return
         gate = asyncio.Semaphore(MAX_AT_ONCE)

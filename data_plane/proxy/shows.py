@@ -66,10 +66,10 @@ class ShowCache:
         while len(self._kept) > MAX_ENTRIES or self._size > MAX_KEPT_BYTES:
             self._drop(next(iter(self._kept)))
 
-    def forget(self, canonical: str) -> None:
-        """A model was changed: whatever is known of it may be wrong."""
-        for key in [key for key in self._kept if key[0] == canonical]:
-            self._drop(key)
+    def clear(self) -> None:
+        """Models were changed through us: whatever is known may be wrong."""
+        self._kept.clear()
+        self._size = 0
 
     def _drop(self, key: Key) -> None:
         body = self._kept.pop(key, None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from data_plane.routing.strategies import smoothed
 from data_plane.upstream.faults import PROBE_OUTCOMES, NodeFailedError
 from shared.events import ProbeOutcome, ProbeResult
@@ -22,9 +24,22 @@ MAX_TAGS_BYTES: Final = 8 * 1024 * 1024
 MAX_VERSION_BYTES: Final = 4_096
 PS_TIMEOUT_S: Final = 5.0
 TAGS_TIMEOUT_S: Final = 10.0
+STATUS_TIMEOUT_S: Final = 2.0
 HTTP_OK: Final = 200
 _FIELDS: Final = b"User-Agent: aivonx-proxy\r\nAccept: application/json\r\n"
 UNAUTHORIZED: Final = frozenset({401, 403})
+
+
+class _Cloud(msgspec.Struct):
+    disabled: bool = False
+    source: str = "config"
+
+
+class _Status(msgspec.Struct):
+    cloud: _Cloud
+
+
+_status_decoder: Final = msgspec.json.Decoder(_Status)
 
 
 class Latencies:
@@ -98,6 +113,18 @@ class Prober:
             return parse_tags(body) if status == HTTP_OK else None
         except (TimeoutError, NodeFailedError, InventoryError):
             return None
+
+    async def cloud_switched_off_by(self, node: PoolNode) -> str:
+        """Where a node was told not to use the cloud ("env", "config", "both"); "" if nowhere."""
+        try:
+            async with asyncio.timeout(STATUS_TIMEOUT_S):
+                status, body = await self._get(
+                    node, "/api/status", STATUS_TIMEOUT_S, MAX_VERSION_BYTES
+                )
+            cloud = _status_decoder.decode(body).cloud if status == HTTP_OK else _Cloud()
+        except (TimeoutError, NodeFailedError, msgspec.DecodeError):
+            return ""
+        return cloud.source if cloud.disabled else ""
 
     async def _get(
         self, node: PoolNode, path: str, timeout_s: float, limit: int

@@ -50,7 +50,8 @@ async def version(call: Call) -> web.StreamResponse:
 
 async def status(call: Call) -> web.StreamResponse:
     """GET /api/status."""
-    return await call.json({"cloud": {"disabled": False, "source": "none"}})
+    source = call.node.cloud_off_by
+    return await call.json({"cloud": {"disabled": source != "none", "source": source}})
 
 
 async def health(call: Call) -> web.StreamResponse:

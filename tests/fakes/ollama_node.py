@@ -81,6 +81,8 @@ class Node:
     prefix: str = ""
     health_route: bool = False
     signed_in: bool = False
+    cloud_off_by: str = "none"
+    """Where it was told not to use the cloud."""
     faults: Faults = field(default_factory=Faults)
     count: Count = field(default_factory=Count)
     requests: list[Recorded] = field(default_factory=list)

@@ -141,11 +141,27 @@ def test_the_cache_is_bounded() -> None:
     assert cache.get(("large1", "d", True, False)) == large
 
 
-def test_a_model_that_was_changed_is_forgotten() -> None:
+def test_a_cleared_cache_knows_nothing_and_has_room_again() -> None:
     cache = ShowCache()
-    for is_verbose in (False, True):
-        cache.put(("a", "d", is_verbose, False), b"a")
-    cache.put(("b", "d", False, False), b"b")
-    cache.forget("a")
-    assert cache.get(("a", "d", False, False)) is cache.get(("a", "d", True, False)) is None
-    assert cache.get(("b", "d", False, False)) == b"b"
+    large = b"x" * MAX_ENTRY_BYTES
+    for number in range(MAX_KEPT_BYTES // MAX_ENTRY_BYTES):
+        cache.put((f"m{number}", "d", False, False), large)
+    cache.clear()
+    assert cache.get(("m0", "d", False, False)) is None
+    for number in range(MAX_KEPT_BYTES // MAX_ENTRY_BYTES):
+        cache.put((f"n{number}", "d", False, False), large)
+    assert cache.get(("n0", "d", False, False)) == large
+
+
+async def test_what_was_changed_through_us_is_asked_for_anew(plane) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        await plane.post("/api/show", {"model": "llama3.2"})
+        body = {"model": "polite", "from": "llama3.2", "system": "Be polite."}
+        assert (await plane.post("/api/create", body)).status == 200
+        shown = await plane.post("/api/show", {"model": "polite"})
+        assert shown.json()["system"] == "Be polite."
+        body["system"] = "Be curt."
+        assert (await plane.post("/api/create", body)).status == 200
+        shown = await plane.post("/api/show", {"model": "polite"})
+        assert shown.json()["system"] == "Be curt."
