@@ -84,8 +84,16 @@ class NodeProcess:
             for path, seconds in delays
             if seconds
         ]
-        speed = {"tokens_per_s": 1 / token_s if token_s else 0}
+        speed = {"tokens_per_s": 1 / token_s if token_s else 0, "pull_s": 0}
         self._process.steer(clear_faults=True, faults=faults, speed=speed)
+
+    def pull_slowly(self, seconds: float) -> None:
+        """How long a pull takes."""
+        self._process.steer(speed={"pull_s": seconds})
+
+    def pulls_left(self) -> int:
+        """Pulls whose client went away before they were done."""
+        return int(self._process.counts()["abandoned"].get("/api/pull", 0))
 
     def hold_first_byte(self) -> None:
         """Take requests in and never answer them. Clears other faults."""
