@@ -20,6 +20,7 @@ from shared.addresses import InvalidAddressError
 from shared.events import CURES, ProbeOutcome
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import TracebackType
 
     from control_plane.nodes.client import Target
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S: Final = 10.0
 SILENCE_S: Final = 900.0
 """Without a record from a pulling node. A digest over 400 GB takes ten minutes on a slow disk."""
+
+LOOK_S: Final = 5.0
+"""Of silence, until the connection itself is looked at."""
 
 LOAD_TIMEOUT_S: Final = 900.0
 """Ollama itself gives a load up after five minutes without progress."""
@@ -189,10 +193,8 @@ class NodeOrders:
         ):
             if response.status != _OK:
                 raise await _refusal(response)
-            async for line in response.content:
+            async for line in _lines(response):
                 silence.reschedule(clock.time() + SILENCE_S)
-                if not line.strip():
-                    continue
                 record = read_record(line)
                 if record.error is not None:
                     raise OrderError(_fault_in(record.error), record.error)
@@ -249,6 +251,29 @@ class NodeOrders:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         )
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of an answer as they come. Raises OrderError when it is cut off."""
+    rest = b""
+    while True:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                data = await response.content.readany()
+        except TimeoutError:
+            # After a malformed chunk aiohttp closes the connection, and tells nobody who reads.
+            connection = response.connection
+            if connection is None or connection.transport is None:
+                raise OrderError(Fault.BROKEN_OFF) from None
+            continue
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > MAX_ANSWER_BYTES:
+            raise ValueError("a line without end")
+        for line in lines if data else [rest]:
+            if line.strip():
+                yield line
+        if not data:
+            return
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> OrderError:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fakes.ollama import FakeOllama
 
+from control_plane.nodes import orders
 from control_plane.nodes.client import Target
 from control_plane.nodes.orders import SENTENCES, Fault, Kind, NodeOrders, Order, OrderError
 from control_plane.nodes.pulling import Progress, Step
@@ -70,8 +71,11 @@ async def test_what_a_node_says_midway_becomes_a_code(text: str, code: Fault) ->
         assert await code_of(node, Kind.PULL, "qwen3:8b") == code
 
 
-@pytest.mark.parametrize("kind", ["reset", "close", "cut_short", "no_done"])
-async def test_a_pull_that_breaks_off_is_never_a_success(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["reset", "close", "cut_short", "no_done", "bad_chunk"])
+async def test_a_pull_that_breaks_off_is_never_a_success(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orders, "LOOK_S", 0.1)
     async with FakeOllama() as node:
         node.fault(kind, path="/api/pull", after=2)
         code = await code_of(node, Kind.PULL, "qwen3:8b")
