@@ -1,0 +1,131 @@
+"""What it would cost to send a request to a node."""
+
+import pytest
+from fakes.snapshots import make_loaded, make_snapshot
+
+from data_plane.routing.events import Arrival
+from data_plane.routing.learning import Rates
+from data_plane.routing.pools import Pools
+from data_plane.routing.predict import Demand, lacks, weigh
+from data_plane.routing.shadow import Flight, Shadow
+
+NODE = Pools.build(make_snapshot({"a": ["m"]})).nodes["a"]
+RATES = Rates(
+    prefill=1_000.0,
+    step_s=0.02,
+    crowding=0.5,
+    load_s=8.0,
+    slots=2,
+    is_bounded=True,
+    trust=1.0,
+    first_byte_s=None,
+)
+DEMAND = Demand("m", "", tokens=500.0, output=100.0, blocks=(), size_bytes=6_000.0)
+
+
+def shadow_with(*keys):
+    shadow = Shadow()
+    shadow.seen("a", [(key, make_loaded("x")) for key in keys], 0.0)
+    return shadow
+
+
+def send(shadow, ticket, key="m", *, first_at=None, left_s=4.0, uncached=300.0):
+    flight = Flight(Arrival(canonical=key), "a", key, 0.0)
+    flight.uncached, flight.decode_s, flight.work_s = uncached, left_s, left_s
+    flight.ends_at = left_s
+    shadow.sent(ticket, flight, 6_000.0, 0.0)
+    if first_at is not None:
+        shadow.first_byte(ticket, first_at)
+        flight.ends_at = left_s
+    return flight
+
+
+def weighed(shadow, demand=DEMAND, *, now=0.0, others=0.0, loss=lambda _runner: 0.0, rates=RATES):
+    return weigh(NODE, shadow.place("a"), rates, demand, now, others=others, loss=loss)
+
+
+def test_an_idle_node_with_the_model_costs_its_reading_and_its_writing() -> None:
+    found = weighed(shadow_with("m"))
+    assert found.ttft_s == pytest.approx(0.5 + 0.02)
+    assert found.decode_s == pytest.approx(2.0)
+    assert (found.load_s, found.wait_s, found.others_s, found.eviction_s) == (0, 0, 0, 0)
+    assert found.is_free
+    assert not found.is_cold
+
+
+def test_a_node_that_nothing_is_known_of_has_to_load() -> None:
+    found = weigh(NODE, None, RATES, DEMAND, 0.0, others=0.0, loss=lambda _runner: 0.0)
+    assert (found.is_cold, found.load_s) == (True, 8.0)
+    assert found.work_s == pytest.approx(0.5 + 2.0 + 8.0)
+
+
+def test_what_is_cached_is_not_read_again() -> None:
+    shadow = shadow_with("m")
+    shadow.place("a").runners["m"].prompts.put((1, 2, 3, 4))
+    demand = Demand("m", "", 500.0, 100.0, (1, 2, 3, 9), 6_000.0)
+    assert weighed(shadow, demand).uncached == pytest.approx(125.0)
+
+
+def test_answers_together_are_slower_each() -> None:
+    shadow = shadow_with("m")
+    send(shadow, 1, first_at=0.0)
+    assert weighed(shadow).decode_s == pytest.approx(100 * 0.02 * 1.5)
+
+
+def test_prompts_before_ours_are_read_first() -> None:
+    shadow = shadow_with("m")
+    send(shadow, 1, uncached=300.0)
+    assert weighed(shadow).ttft_s == pytest.approx(0.5 + 0.3 + 0.02)
+
+
+def test_without_a_slot_the_next_to_end_is_waited_for() -> None:
+    shadow = shadow_with("m")
+    send(shadow, 1, first_at=0.0, left_s=4.0)
+    send(shadow, 2, first_at=0.0, left_s=7.0)
+    found = weighed(shadow)
+    assert (found.is_free, found.wait_s) == (False, 4.0)
+    send(shadow, 3, left_s=2.0)
+    assert weighed(shadow).wait_s == pytest.approx(6.0)
+
+
+def test_requests_of_others_take_slots_too() -> None:
+    shadow = shadow_with("m")
+    assert weighed(shadow, others=1.0).wait_s == 0.0
+    assert weighed(shadow, others=2.0).wait_s > 0.0
+
+
+def test_another_model_that_is_busy_shares_the_device() -> None:
+    shadow = shadow_with("m", "other")
+    send(shadow, 1, "other", first_at=0.0)
+    assert weighed(shadow).decode_s == pytest.approx(4.0)
+
+
+def test_who_has_to_leave_costs_those_who_want_it() -> None:
+    shadow = shadow_with("other")
+    assert weighed(shadow, loss=lambda runner: {"other": 3.0}[runner.key]).eviction_s == 3.0
+
+
+def test_a_busy_model_is_drained_before_another_is_loaded() -> None:
+    shadow = shadow_with("other")
+    send(shadow, 1, "other", first_at=0.0, left_s=5.0)
+    assert weighed(shadow).load_s == pytest.approx(8.0 + 5.0)
+
+
+def test_a_reload_with_requests_under_way_costs_them_a_load_back() -> None:
+    shadow = shadow_with("m")
+    send(shadow, 1, first_at=0.0, left_s=5.0)
+    demand = Demand("m", '{"num_ctx":8192}', 500.0, 100.0, (), 6_000.0)
+    found = weighed(shadow, demand)
+    assert (found.is_cold, found.load_s, found.eviction_s) == (True, 13.0, 8.0)
+
+
+def test_work_at_a_busy_node_costs_those_who_come_after() -> None:
+    shadow = shadow_with("m")
+    send(shadow, 1, first_at=0.0)
+    assert weighed(shadow).others_s > 0.0
+
+
+def test_it_says_what_the_second_best_lacks() -> None:
+    warm, cold = weighed(shadow_with("m")), weighed(shadow_with())
+    assert lacks(warm, cold) == "a +8.000 s (load)"
+    assert lacks(warm, None) == ""
