@@ -180,7 +180,7 @@ class App:
             cloud_status=CloudStatus(self.prober),
             detours=Detours(
                 self.attempts,
-                Unloading(self.forwarder, self.findings),
+                Unloading(self.forwarder, self.findings, self.circuits),
                 Shows(self.attempts, self.gate, self.shows),
                 Shards(self.attempts, self.gate, self.circuits),
             ),

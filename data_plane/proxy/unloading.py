@@ -1,4 +1,9 @@
-"""Letting go of a model, wherever it is loaded."""
+"""Letting go of a model, wherever it is loaded.
+
+`ollama stop` means the model, not whichever copy of it the strategy happens to choose. Every holder
+is asked, for what is loaded where may be news to us, and a node that has it not loaded says so at
+once. What they answer is not the client's matter: one more is asked in the usual way.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +15,33 @@ from data_plane.upstream.faults import NodeFailedError
 if TYPE_CHECKING:
     from data_plane.proxy.attempts import Job
     from data_plane.proxy.findings import Findings
+    from data_plane.routing.circuit import Circuits
     from data_plane.routing.pools import PoolNode
     from data_plane.upstream.forward import Forwarder
 
 UNLOAD_TIMEOUT_S: Final = 10.0
 UNLOAD_ANSWER_BYTES: Final = 64 * 1024
-MAX_AT_ONCE: Final = 16
+MAX_AT_ONCE: Final = 64
 
 
 class Unloading:
-    """Asks every node that has a model in memory to let go of it."""
+    """Asks every holder of a model to let go of it."""
 
-    def __init__(self, forwarder: Forwarder, findings: Findings) -> None:
+    def __init__(self, forwarder: Forwarder, findings: Findings, circuits: Circuits) -> None:
         self._forwarder = forwarder
         self._findings = findings
+        self._circuits = circuits
 
     async def unload(self, job: Job) -> None:
-        """Let every node go of the model that has it loaded; the client's answer comes from one.
-
-        `ollama stop` means the model, not whichever copy of it the strategy happens to choose. What
-        a node answers here is not the client's matter: one more node is asked in the usual way.
-        """
-        canonical = job.ask.canonical
-        entry = job.view.pools.models.get(canonical)
+        """Let every node go of the model; the client's answer is still to come."""
+        entry = job.view.pools.models.get(job.ask.canonical)
         if entry is None:
             return
         holders = [
-            node
-            for node in (*entry.active, *entry.drifted)
-            if self._findings.has_loaded(node.id, canonical)
+            node for node in (*entry.active, *entry.drifted) if node.id not in self._circuits.down
         ]
+        # Where it is known to be loaded first: of many holders not all are asked at once.
+        holders.sort(key=lambda node: not self._findings.has_loaded(node.id, job.ask.canonical))
         gate = asyncio.Semaphore(MAX_AT_ONCE)
         await asyncio.gather(*(self._unload_at(job, node, gate) for node in holders))
 
