@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Record
     from data_plane.telemetry.metrics import Metrics
-    from data_plane.upstream.connection import NodeAnswer
+    from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.forward import Forwarder
     from data_plane.upstream.lease import Lease, Leases
     from data_plane.upstream.probe import Latencies

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from data_plane.protocol.large import LargeBody
     from data_plane.routing.pools import PoolNode
     from data_plane.telemetry.metrics import Metrics
-    from data_plane.upstream.connection import NodeAnswer
+    from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.forward import Forwarder
     from data_plane.upstream.probe import Prober
     from shared.snapshot import ProxyConfig

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.filler import Filler
     from data_plane.proxy.reply import Reply
     from data_plane.telemetry.logs import Record
-    from data_plane.upstream.connection import NodeAnswer, Sink
+    from data_plane.upstream.answer import NodeAnswer, Sink
     from shared.snapshot import ProxyConfig
 
 BREAK_CODES: Final = {

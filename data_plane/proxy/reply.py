@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from data_plane.proxy.call import Call
     from data_plane.proxy.filler import Filler
-    from data_plane.upstream.connection import NodeAnswer
+    from data_plane.upstream.answer import NodeAnswer
 
 BREAK_FLUSH_S: Final = 1.0
 """For the last words of a broken answer to leave; then the connection is cut."""

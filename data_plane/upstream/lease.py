@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from data_plane.host.board import HostCounts
-    from data_plane.upstream.connection import NodeAnswer
+    from data_plane.upstream.answer import NodeAnswer
 
 
 class Lease:

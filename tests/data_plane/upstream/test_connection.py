@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from data_plane.protocol.large import LargeBody, Span
 from data_plane.upstream import connection
-from data_plane.upstream.connection import NodeAnswer, NodeConnection
+from data_plane.upstream.answer import NodeAnswer
+from data_plane.upstream.connection import NodeConnection
 from data_plane.upstream.faults import Fault, NodeFailedError
 from data_plane.upstream.outbox import Outbox
 
