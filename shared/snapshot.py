@@ -20,6 +20,20 @@ class Strategy(StrEnum):
     PREDICTED = "predicted"
 
 
+class DriftPolicy(StrEnum):
+    """Which version of a model is served where nodes have different ones under one name."""
+
+    MAJORITY = "majority"
+    """The one that most active nodes have; of equals, the newest."""
+
+    NEWEST = "newest"
+    """The one that was copied to a node last."""
+
+    ANY = "any"
+    """Whichever the chosen node has. Vectors of two versions do not compare, so that embeddings go
+    by the majority all the same."""
+
+
 class Verdict(StrEnum):
     """What the health sweep of the control plane says of a node."""
 
@@ -45,6 +59,9 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     model_strategies: dict[str, Strategy] = msgspec.field(default_factory=dict)
     """By canonical name, or glob over it: other strategies than that of the cluster. A name comes
     before globs, a longer glob before a shorter one."""
+
+    digest_drift: DriftPolicy = DriftPolicy.MAJORITY
+    """Which version of a model is served where nodes have different ones."""
 
     explain: bool = False
     """Say in a header of each answer why its node was chosen."""

@@ -15,6 +15,7 @@ Schema versions:
        later, optional: config.model_strategies, config.explain, the strategy `predicted`. A reader
        that does not know the strategy refuses the snapshot and keeps the one before: upgrade the
        data planes first.
+       later, optional: config.digest_drift. A reader that does not know it goes by the majority.
 A writer may add optional fields within a schema. Anything that an old reader would misread needs a
 new schema number, a row here, and a golden file in tests/contract.
 """

@@ -13,8 +13,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
+from shared.snapshot import DriftPolicy, Strategy
 from shared.snapshot import ProxyConfig as Defaults
-from shared.snapshot import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,12 @@ STRATEGIES: Final = (
     (Strategy.LEAST_ACTIVE.value, "fewest active requests over weight"),
     (Strategy.LOWEST_LATENCY.value, "shortest wait plus measured first byte"),
     (Strategy.PREDICTED.value, "least predicted seconds, for the request and for others"),
+)
+
+DRIFT_POLICIES: Final = (
+    (DriftPolicy.MAJORITY.value, "the version that most active nodes have"),
+    (DriftPolicy.NEWEST.value, "the version that was copied to a node last"),
+    (DriftPolicy.ANY.value, "whichever the chosen node has; for embeddings the majority's"),
 )
 
 MAX_MODEL_STRATEGIES: Final = 200
@@ -83,6 +89,12 @@ class ProxyConfig(models.Model):
         validators=[validate_model_strategies],
         help_text="Strategies of their own for some models: canonical names or globs, each with "
         "its strategy. A name comes before globs, a longer glob before a shorter one.",
+    )
+    digest_drift = models.CharField(
+        max_length=16,
+        choices=DRIFT_POLICIES,
+        default=_DEFAULTS.digest_drift.value,
+        help_text="Which version of a model is served where nodes have different ones.",
     )
     explain = models.BooleanField(
         default=_DEFAULTS.explain,

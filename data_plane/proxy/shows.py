@@ -119,7 +119,7 @@ class Shows:
 def _key(job: Job) -> Key | None:
     """What the answer depends on; None when that is more than can be told beforehand."""
     entry = job.view.pools.models.get(job.ask.canonical)
-    if entry is None or not entry.active or not entry.model.digest:
+    if entry is None or not entry.active or entry.any_version or not entry.model.digest:
         return None
     if not isinstance(job.ask.body, bytes) or len(job.ask.body) > PLAIN_BODY_BYTES:
         return None

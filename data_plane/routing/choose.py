@@ -98,7 +98,7 @@ def search(  # noqa: PLR0913 - as above
     entry = pools.entry(canonical)
     if entry is None:
         return NoNode(NoNodeKind.UNKNOWN_MODEL)
-    choice = pick(entry.active)
+    choice = pick(entry.active if same_digest else entry.any_version or entry.active)
     if choice is None and not same_digest:
         choice = _relabelled(pick(entry.drifted), Reason.DRIFTED)
     if choice is None and panic:
@@ -130,7 +130,7 @@ class Rankings:
         self._loaded = loaded
         self._pools: Pools | None = None
         self._rankings: dict[str, Ranking | None] = {}
-        """None: another strategy, or no active holder."""
+        """None: another strategy, no active holder, or versions that are served alike."""
 
     def choose(
         self,
@@ -162,7 +162,9 @@ class Rankings:
 
     def _ranked(self, pools: Pools, canonical: str, loads: Mapping[str, float]) -> Ranking | None:
         entry = pools.models[canonical]
-        if not entry.active or pools.strategy_of(canonical) is not Strategy.LEAST_ACTIVE:
+        if not entry.active or entry.any_version:
+            return None
+        if pools.strategy_of(canonical) is not Strategy.LEAST_ACTIVE:
             return None
         return Ranking(entry.active, loads, self._journal, self._loaded(entry.model))
 

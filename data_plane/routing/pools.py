@@ -5,8 +5,10 @@ be bad; a verdict that is not there yet counts as good, or a new node would wait
 What this instance has seen with its own eyes is not in here (`circuit`): it changes by the second.
 
 Copies of a model on several nodes stand in for each other only when their digests agree. Where
-they drifted apart, the version that most active nodes hold is the one that is served; ties go to
-the newest copy. The others help out when no holder of that version can (`drifted`).
+they drifted apart, operators say which version is served (`ProxyConfig.digest_drift`): the one that
+most active nodes hold, ties going to the newest copy; or the newest of the active nodes. The others
+help out when no holder of that version can (`drifted`). Or any version counts as served, but for
+vectors, which do not compare (`any_version`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from shared.releases import SUFFIXES, UNKNOWN_RELEASE, Release, release_of
-from shared.snapshot import Model, Verdict
+from shared.snapshot import DriftPolicy, Model, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +75,9 @@ class ModelEntry:
 
     drifted: tuple[PoolNode, ...] = ()
     """Active holders of another version."""
+
+    any_version: tuple[PoolNode, ...] = ()
+    """Both, where operators want drifted copies to be served alike; else empty."""
 
     standby: tuple[PoolNode, ...] = ()
     """Holders of any version that only the verdict of the sweep keeps out."""
@@ -204,10 +209,11 @@ def _models(snapshot: Snapshot, nodes: dict[str, PoolNode]) -> dict[str, ModelEn
     for model, holding in zip(snapshot.models, holdings, strict=True):
         if holding.copies:
             by_name.setdefault(model.canonical, []).append((model, holding))
-    return {canonical: _entry(held) for canonical, held in by_name.items()}
+    policy = snapshot.config.digest_drift
+    return {canonical: _entry(held, policy) for canonical, held in by_name.items()}
 
 
-def _entry(held: list[tuple[Model, _Holding]]) -> ModelEntry:
+def _entry(held: list[tuple[Model, _Holding]], policy: DriftPolicy) -> ModelEntry:
     """Choose the version that is served, among the table's entries of one name."""
     if len(held) == 1:  # nearly always: all copies are the same
         model, holding = held[0]
@@ -221,16 +227,19 @@ def _entry(held: list[tuple[Model, _Holding]]) -> ModelEntry:
     versions: dict[str, list[tuple[Model, _Holding]]] = {}
     for model, holding in held:
         versions.setdefault(model.digest, []).append((model, holding))
-    chosen = max(versions.values(), key=_rank)
+    chosen = max(versions.values(), key=_newest if policy is DriftPolicy.NEWEST else _rank)
     digest = chosen[0][0].digest
     others = [holding for model, holding in held if model.digest != digest]
     holdings = [holding for _, holding in chosen]
+    active = _once(node for holding in holdings for node in holding.active)
+    drifted = _once(node for holding in others for node in holding.active)
     return ModelEntry(
         canonical=chosen[0][0].canonical,
         # Of entries that differ in more than the digest, show the one that says most.
         model=max((model for model, _ in chosen), key=_completeness),
-        active=_once(node for holding in holdings for node in holding.active),
-        drifted=_once(node for holding in others for node in holding.active),
+        active=active,
+        drifted=drifted,
+        any_version=_once((*active, *drifted)) if drifted and policy is DriftPolicy.ANY else (),
         standby=_once(node for _, holding in held for node in holding.standby),
         copies=tuple(copy for holding in holdings for copy in holding.copies),
     )
@@ -243,6 +252,11 @@ def _rank(version: list[tuple[Model, _Holding]]) -> tuple[int, int, datetime]:
         sum(len(holding.standby) for holding in holdings),
         instant(latest([copy for holding in holdings for copy in holding.copies])),
     )
+
+
+def _newest(version: list[tuple[Model, _Holding]]) -> tuple[bool, datetime, int]:
+    count, _, copied_at = _rank(version)
+    return count > 0, copied_at, count
 
 
 def _completeness(model: Model) -> tuple[bool, bool]:

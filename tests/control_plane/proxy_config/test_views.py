@@ -8,7 +8,7 @@ import pytest
 from control_plane.accounts.models import AuditRecord
 from control_plane.proxy_config.selectors import proxy_config_current
 from control_plane.revisions.selectors import revision_current
-from shared.snapshot import ProxyConfig, Strategy
+from shared.snapshot import DriftPolicy, ProxyConfig, Strategy
 
 if TYPE_CHECKING:
     from rest_framework.test import APIClient
@@ -50,6 +50,13 @@ def test_a_model_may_have_a_strategy_of_its_own(as_operator: APIClient) -> None:
     assert current.explain
 
 
+def test_which_version_is_served_where_nodes_drift_apart(as_operator: APIClient) -> None:
+    assert proxy_config_current().digest_drift is DriftPolicy.MAJORITY
+    answer = as_operator.patch(CONFIG, {"digest_drift": "newest"})
+    assert answer.status_code == 200, answer.data
+    assert proxy_config_current().digest_drift is DriftPolicy.NEWEST
+
+
 def test_a_change_to_the_same_values_counts_nothing(as_operator: APIClient) -> None:
     before = revision_current()
     assert as_operator.patch(CONFIG, {"fall": 3}).status_code == 200
@@ -81,6 +88,7 @@ def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
     "body",
     [
         {"strategy": "random"},
+        {"digest_drift": "oldest"},
         {"model_strategies": {"*": "random"}},
         {"model_strategies": {"": "predicted"}},
         {"model_strategies": ["predicted"]},

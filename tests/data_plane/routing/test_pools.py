@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import pytest
 from fakes.snapshots import make_model, make_snapshot
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from data_plane.routing.pools import Pools, instant, latest
 from shared.model_names import canonical_name
-from shared.snapshot import AvailableModel, Model, Node, ProxyConfig, Snapshot
+from shared.snapshot import AvailableModel, DriftPolicy, Model, Node, ProxyConfig, Snapshot
 
 LLAMA3 = canonical_name("llama3")
 
@@ -104,6 +105,47 @@ def test_between_versions_of_equally_many_the_newest_copy_decides(newer):
         }
     ).models[LLAMA3]
     assert (entry.model, names(entry.active), names(entry.drifted)) == (newer, ["beta"], ["alpha"])
+
+
+def drifted(policy, holdings, **more):
+    snapshot = make_snapshot(holdings, **more)
+    config = ProxyConfig(digest_drift=policy)
+    return Pools.build(msgspec.structs.replace(snapshot, config=config)).models[LLAMA3]
+
+
+EARLY, LATE = "2026-11-01T10:00:00Z", "2026-11-02T10:00:00Z"
+APART = {"alpha": [(OLD, EARLY)], "beta": [(NEW, LATE)], "gamma": [(OLD, EARLY)]}
+
+
+def test_the_newest_version_is_served_where_operators_want_it():
+    entry = drifted(DriftPolicy.NEWEST, APART)
+    assert (entry.model, names(entry.active), names(entry.drifted)) == (
+        NEW,
+        ["beta"],
+        ["alpha", "gamma"],
+    )
+    assert entry.any_version == ()
+
+
+def test_a_newest_version_that_no_active_node_has_is_not_served():
+    entry = drifted(DriftPolicy.NEWEST, APART, unhealthy=["beta"])
+    assert (entry.model, names(entry.active), names(entry.standby)) == (
+        OLD,
+        ["alpha", "gamma"],
+        ["beta"],
+    )
+
+
+def test_any_version_may_be_served_and_the_majoritys_is_shown():
+    entry = drifted(DriftPolicy.ANY, APART)
+    assert (entry.model, names(entry.active)) == (OLD, ["alpha", "gamma"])
+    assert names(entry.any_version) == ["alpha", "gamma", "beta"]
+
+
+@pytest.mark.parametrize("policy", DriftPolicy)
+def test_without_drift_there_is_nothing_to_decide(policy):
+    entry = drifted(policy, {"alpha": [OLD], "beta": [OLD]})
+    assert (names(entry.active), entry.drifted, entry.any_version) == (["alpha", "beta"], (), ())
 
 
 def test_entries_that_differ_in_more_than_the_digest_are_one_version():
