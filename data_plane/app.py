@@ -37,8 +37,10 @@ from data_plane.proxy.shelf import Shelf
 from data_plane.proxy.shows import ShowCache, Shows
 from data_plane.proxy.unloading import Unloading
 from data_plane.routing.circuit import Circuits
+from data_plane.routing.policy import Policy
 from data_plane.settings import LISTEN_BACKLOG
 from data_plane.sync.applied import AppliedState
+from data_plane.sync.learned import Memory
 from data_plane.sync.reporter import Reporter
 from data_plane.sync.subscriber import Subscriber, connect
 from data_plane.telemetry.health import Health, LoopLag
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Log
     from data_plane.telemetry.metrics import Sample
+    from shared.snapshot import LoadedModel
 
 STALE_VERDICTS_S: Final = 30.0
 """A sweep that is late by more than this has nothing to say about which nodes are down now."""
@@ -97,6 +100,13 @@ class App:
         self.state = AppliedState(
             settings.snapshot_key, settings.data_dir / "data_plane", log, self.metrics
         )
+        self.policy = Policy(
+            random.random,
+            loads=lambda: self.leases.counts,
+            journal=self.leases.journal,
+            latencies=self.latencies.values,
+        )
+        self.memory = Memory(self.policy, settings.data_dir / "data_plane", log, self.metrics)
         self._wire_upstream()
         self._wire_sync()
         self._wire_path()
@@ -121,6 +131,7 @@ class App:
             dice=random.random,
         )
         self.findings = Findings(self.prober, self.lifecycle)
+        self.findings.on_look(self._looked)
 
     def _wire_sync(self) -> None:
         settings = self.settings
@@ -161,7 +172,7 @@ class App:
         self.attempts = Attempts(
             forwarder=self.forwarder,
             leases=self.leases,
-            latencies=self.latencies,
+            policy=self.policy,
             circuits=self.circuits,
             watch=self.watch,
             findings=self.findings,
@@ -204,6 +215,7 @@ class App:
     async def start(self) -> None:
         """Find the snapshot, then listen. With neither Redis nor disk: alive, and not ready."""
         await self._listen_health()
+        await self.memory.recall()
         await self.state.load_last_good()
         await self.subscriber.read_once()
         spawn = self.lifecycle.spawn
@@ -212,6 +224,7 @@ class App:
         spawn("listen", self.subscriber.listen())
         spawn("follow", self.subscriber.follow())
         spawn("report", self.reporter.run())
+        spawn("memory", self.memory.run(asyncio.get_running_loop().time))
         server = Server(self.handler)
         site = await self._listen(
             server, bound(self.settings.proxy_bind, shares_port=self.place is not None)
@@ -280,6 +293,7 @@ class App:
         for runner in reversed(self._runners):
             await runner.cleanup()
         await self.lifecycle.end_tasks()
+        await self.memory.keep()
         await self.reporter.withdraw()  # when nobody is left who would report once more
         await self.forwarder.close()
         await self.redis.aclose()
@@ -297,9 +311,13 @@ class App:
     def _applied(self, before: Applied | None, after: Applied) -> None:
         self.watch.use(after.pools)
         self.findings.use(before.snapshot if before else None, after.snapshot, after.pools)
+        self.policy.use(after.pools, asyncio.get_running_loop().time())
         known = frozenset(after.pools.nodes)
         self.latencies.forget(known)
         self.forwarder.forget(known)
+
+    def _looked(self, node_id: str, loaded: tuple[LoadedModel, ...]) -> None:
+        self.policy.ps_seen(node_id, loaded, asyncio.get_running_loop().time())
 
     def others_reported(self, counts: Mapping[str, int]) -> None:
         """What other instances do at each node."""

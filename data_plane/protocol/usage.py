@@ -24,6 +24,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Of the prompt's, those that the node did not have to read again."""
+
     total_s: float | None = None
     load_s: float | None = None
     prompt_eval_s: float | None = None
@@ -63,6 +66,9 @@ class Record(msgspec.Struct):
     done: bool | None = None
     error: msgspec.Raw = msgspec.Raw()
     prompt_eval_count: int | None = None
+    prompt_eval_cached_count: int | None = None
+    """Of the newest releases."""
+
     eval_count: int | None = None
     total_duration: int | None = None
     load_duration: int | None = None
@@ -76,6 +82,7 @@ class Record(msgspec.Struct):
         return Usage(
             prompt_tokens=self.prompt_eval_count,
             completion_tokens=self.eval_count,
+            cached_tokens=self.prompt_eval_cached_count,
             total_s=_seconds(self.total_duration),
             load_s=_seconds(self.load_duration),
             prompt_eval_s=_seconds(self.prompt_eval_duration),

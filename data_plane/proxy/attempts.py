@@ -19,7 +19,6 @@ After the commit point (`Reply.is_committed`) there is no next node. What a fail
 from __future__ import annotations
 
 import asyncio
-import random
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -29,6 +28,7 @@ import msgspec
 from data_plane.protocol.ask import Form
 from data_plane.protocol.dialects import STREAM_TYPES
 from data_plane.proxy.answers import RefusedRequestError
+from data_plane.proxy.arrivals import arrival_of
 from data_plane.proxy.failures import (
     DENIED_PAUSE_S,
     FAILURES,
@@ -37,13 +37,14 @@ from data_plane.proxy.failures import (
     final_error,
     not_found,
 )
+from data_plane.proxy.predictions import Prediction, explained
 from data_plane.proxy.relay import Passage
-from data_plane.routing.choose import Rankings, choose
-from data_plane.routing.events import Choice, NoNode, NoNodeKind
+from data_plane.routing.events import Arrival, Choice, Hold, NoNode, NoNodeKind
 from data_plane.upstream.connection import PIECE_BYTES
 from data_plane.upstream.faults import CONNECTING, Fault, NodeFailedError
-from shared.codes import ErrorCode
+from shared.codes import ErrorCode, Outcome
 from shared.model_names import Source
+from shared.snapshot import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.reply import Reply
     from data_plane.routing.circuit import Circuits
+    from data_plane.routing.policy import Policy
     from data_plane.routing.pools import PoolNode
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Record
@@ -60,7 +62,6 @@ if TYPE_CHECKING:
     from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.forward import Forwarder
     from data_plane.upstream.lease import Lease, Leases
-    from data_plane.upstream.probe import Latencies
     from data_plane.upstream.watch import Watch
 
 ERROR_BODY_BYTES: Final = 64 * 1024
@@ -89,6 +90,11 @@ class Job(msgspec.Struct, eq=False):
     is_retrying: bool = False
     flight: Flight | None = None
     """The first attempt, when it was begun without waiting."""
+
+    arrival: Arrival | None = None
+    """What the policy was asked for, where the strategy predicts."""
+
+    prediction: Prediction | None = None
 
 
 class Flight:
@@ -124,7 +130,7 @@ class Attempts:
         *,
         forwarder: Forwarder,
         leases: Leases,
-        latencies: Latencies,
+        policy: Policy,
         circuits: Circuits,
         watch: Watch,
         findings: Findings,
@@ -133,13 +139,13 @@ class Attempts:
     ) -> None:
         self._forwarder = forwarder
         self._leases = leases
-        self._latencies = latencies
+        self._policy = policy
+        self._rankings = policy.rankings
         self._circuits = circuits
         self._watch = watch
         self._findings = findings
         self._gate = gate
         self._metrics = metrics
-        self._rankings = Rankings(leases.journal, random.random)
         self._now = asyncio.get_running_loop().time
         self.verdicts_are_stale = True
         """Whether the health sweep has been silent for so long that its word may be ignored."""
@@ -170,7 +176,7 @@ class Attempts:
             stream_type=STREAM_TYPES.get(ask.route.framing),
             lease=lease,
         )
-        job.flight = Flight(choice, lease, answer, self._note_attempt(job, choice))
+        job.flight = Flight(choice, lease, answer, self._note_attempt(job, choice, lease))
         if answer.has_failed:
             return False
         answer.on_news = on_news
@@ -210,10 +216,10 @@ class Attempts:
             return Progress.GOES_ON
         if answer.is_stream:
             passage.end_stream()
+        self._learn_answered(job, flight.choice.node, answer, passage)
         flight.lease.release()
         job.flight = None
         self._metrics.attempt(flight.choice.node.name, "answered")
-        self._learn_loaded(job, flight.choice.node, answer)
         return Progress.DONE
 
     @staticmethod
@@ -294,24 +300,37 @@ class Attempts:
     def _choose_among(
         self, job: Job, excluded: frozenset[str], *, panic: bool = False
     ) -> Choice | NoNode:
-        return choose(
-            job.view.pools,
-            job.ask.canonical,
-            job.view.config.strategy,
-            loads=self._leases.counts,
-            latencies=self._latencies.values,
-            dice=random.random,
+        choice = self._policy.choose(
+            self._arrival(job),
+            self._now(),
             excluded=excluded,
             down=self._circuits.down,
             same_digest=job.ask.route.same_digest_only,
             panic=panic,
+            pools=job.view.pools,
         )
+        if isinstance(choice, Hold):
+            raise TypeError("the policy holds what nothing was said to hold")
+        return choice
+
+    @staticmethod
+    def _arrival(job: Job) -> Arrival:
+        """What the policy is asked for; kept where it wants to hear how the request goes."""
+        if job.arrival is not None:
+            return job.arrival
+        pools, ask = job.view.pools, job.ask
+        strategy = pools.strategy_of(ask.canonical)
+        if strategy is Strategy.LEAST_ACTIVE:
+            return Arrival(canonical=ask.canonical)
+        with_prompt = strategy is Strategy.PREDICTED
+        job.arrival = arrival_of(ask, pools, job.record.key_id, with_prompt=with_prompt)
+        return job.arrival
 
     async def _attempt(self, job: Job, choice: Choice, lease: Lease) -> bool:
         """One node. True when the client has its answer, False when another node may try."""
         node, record = choice.node, job.record
         flight, job.flight = job.flight, None
-        passage = flight.passage if flight is not None else self._note_attempt(job, choice)
+        passage = flight.passage if flight is not None else self._note_attempt(job, choice, lease)
         try:
             with lease:
                 failure = await self._ask_node(job, node, passage, lease, flight)
@@ -335,19 +354,29 @@ class Attempts:
             raise self._final_error(job, is_exhausted=True)
         return False
 
-    def _note_attempt(self, job: Job, choice: Choice) -> Passage:
+    def _note_attempt(self, job: Job, choice: Choice, lease: Lease) -> Passage:
         """An attempt begins: what the record says of it, and the way of its answer."""
         node, record = choice.node, job.record
         job.tried.add(node.id)
         record.attempts += 1
         record.node, record.node_id, record.reason = node.name, node.id, choice.reason
+        if job.arrival is not None:
+            job.prediction = Prediction(self._policy, job.arrival, node.id, self._now)
+            lease.on_release = job.prediction.dropped
+        config = job.view.config
         return Passage(
             job.reply,
             record=record,
             ask=job.ask,
-            config=job.view.config,
-            on_commit=partial(self._end_retry, job),
+            config=config,
+            on_commit=partial(self._committed, job),
+            reason=explained(choice) if config.explain else b"",
         )
+
+    def _committed(self, job: Job) -> None:
+        self._end_retry(job)
+        if job.prediction is not None:
+            job.prediction.began()
 
     async def _ask_node(
         self, job: Job, node: PoolNode, passage: Passage, lease: Lease, flight: Flight | None
@@ -371,7 +400,7 @@ class Attempts:
             if failure is None:
                 self._circuits.answered(node.id)
                 await passage.relay(answer, closes=job.closes)
-                self._learn_loaded(job, node, answer)
+                self._learn_answered(job, node, answer, passage)
             return failure
         finally:
             # Read to its end, the connection is already back in the pool; else it is closed here,
@@ -420,9 +449,13 @@ class Attempts:
         job.record.detail = f"{node.name} answered {answer.status}"
         return Failure.DENIED
 
-    def _learn_loaded(self, job: Job, node: PoolNode, answer: NodeAnswer) -> None:
-        """What a whole answer says of the node's memory."""
+    def _learn_answered(
+        self, job: Job, node: PoolNode, answer: NodeAnswer, passage: Passage
+    ) -> None:
+        """What a whole answer says of the node."""
         if answer.status == 200:  # noqa: PLR2004 - HTTP
+            if job.prediction is not None and job.record.outcome is Outcome.OK:
+                job.prediction.ended(passage.usage)
             is_unload = job.ask.form is Form.UNLOAD
             self._findings.note_answered(node, job.ask.canonical, is_unload=is_unload)
 

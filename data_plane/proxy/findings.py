@@ -13,6 +13,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from data_plane.lifecycle import Lifecycle
     from data_plane.routing.pools import PoolNode, Pools
     from data_plane.upstream.probe import Prober
@@ -51,6 +53,12 @@ class Findings:
 
         self.version = 0
         """Grows when `loaded` changes."""
+
+        self._listeners: list[Callable[[str, tuple[LoadedModel, ...]], None]] = []
+
+    def on_look(self, listener: Callable[[str, tuple[LoadedModel, ...]], None]) -> None:
+        """Call `listener(node_id, loaded)` whenever a node has said what it has in memory."""
+        self._listeners.append(listener)
 
     def use(self, before: Snapshot | None, after: Snapshot, pools: Pools) -> None:
         """A new snapshot is in force: keep of what we found only what it cannot know."""
@@ -143,6 +151,8 @@ class Findings:
             self.loaded[node.id] = loaded
             self._loaded_names[node.id] = frozenset(model.canonical for model in loaded)
             self.version += 1
+            for listener in self._listeners:
+                listener(node.id, loaded)
 
 
 def _holders(pools: Pools, canonical: str) -> frozenset[str]:

@@ -52,9 +52,18 @@ _LINES: Final = (
 class Passage:
     """One node's answer through one reply."""
 
-    __slots__ = ("_ask", "_config", "_on_commit", "_record", "_reply", "_scanner")
+    __slots__ = (
+        "_ask",
+        "_config",
+        "_on_commit",
+        "_reason",
+        "_record",
+        "_reply",
+        "_scanner",
+        "usage",
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one answer is passed on with
         self,
         reply: Reply,
         *,
@@ -62,13 +71,18 @@ class Passage:
         ask: Ask,
         config: ProxyConfig,
         on_commit: Callable[[], None],
+        reason: bytes = b"",
     ) -> None:
+        """`reason` is told to the client, unless it is empty."""
         self._reply = reply
         self._record = record
         self._ask = ask
         self._config = config
         self._on_commit = on_commit
+        self._reason = reason
         self._scanner: LineScanner | None = None
+        self.usage: Usage | None = None
+        """What the whole answer cost, as far as the node said."""
 
     def relay(self, answer: NodeAnswer, *, closes: bool) -> Awaitable[None]:
         """Pass the answer on, to its end. Raises NodeFailedError when the node breaks it."""
@@ -233,6 +247,8 @@ class Passage:
             record.attempts,
             waited_ms,
         )
+        if self._reason:
+            lines += b"X-Aivonx-Reason: %b\r\n" % self._reason
         if is_stream:
             # Reverse proxies in front of us must not collect a stream before they pass it on.
             lines += b"X-Accel-Buffering: no\r\n"
@@ -258,6 +274,7 @@ class Passage:
 
     def _take_usage(self, usage: Usage | None) -> None:
         if usage is not None:
+            self.usage = usage
             self._record.prompt_tokens = usage.prompt_tokens
             self._record.answer_tokens = usage.completion_tokens
 

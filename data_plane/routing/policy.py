@@ -71,7 +71,7 @@ class Policy:
         self._learned = Learned()
         self._shadow = Shadow()
         self._shortlists = Shortlists()
-        self._rankings = Rankings(
+        self.rankings = Rankings(
             self._journal, dice, lambda model: self._shadow.holding(key_of(model))
         )
         self._tickets = count(1)
@@ -179,7 +179,7 @@ class Policy:
 
     def quick(self, pools: Pools, canonical: str, down: AbstractSet[str]) -> Choice | None:
         """The choice of `least_active` when nothing speaks against a holder; None: ask `choose`."""
-        return self._rankings.choose(pools, canonical, self._loads(), down)
+        return self.rankings.choose(pools, canonical, self._loads(), down)
 
     def choose(  # noqa: PLR0913 - every input of the choice is an argument
         self,

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
+from math import exp
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 
@@ -51,6 +52,12 @@ class Metrics:
         self._duration = Timings("aivonx_request_seconds", "From request to last byte.")
         self.registry.register(self._ttft)
         self.registry.register(self._duration)
+        self._prediction = Histogram(
+            "aivonx_prediction_error_ratio",
+            "Predicted or actual time to the first byte, the greater over the smaller (1: exact).",
+            buckets=(1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
+            registry=self.registry,
+        )
         self._tokens = self._counter("tokens", "Tokens as nodes counted them.", "model", "kind")
         self._attempts = self._counter("attempts", "Attempts at nodes by result.", "node", "result")
         self.retries_refused = self._counter(
@@ -107,6 +114,10 @@ class Metrics:
         for (node, result), count in attempted.items():
             self._child(self._attempts, node, result).inc(count)
         return ()
+
+    def predicted(self, error: float) -> None:
+        """A prediction came due: log(actual / predicted)."""
+        self._prediction.observe(exp(abs(error)))
 
     def request(self, record: Record, now: float) -> None:
         """Count a request that has ended."""

@@ -34,6 +34,7 @@ class Lease:
         "has_spoken",
         "last_byte_at",
         "node_id",
+        "on_release",
         "progress",
     )
 
@@ -55,6 +56,9 @@ class Lease:
 
         self.answer: NodeAnswer | None = None
         """What is let go of while no task holds the lease: see `Attempts.begin`."""
+
+        self.on_release: Callable[[], None] | None = None
+        """Called when the place is given back."""
 
         self._leases = leases
         self._task: asyncio.Task[object] | None = None
@@ -96,6 +100,8 @@ class Lease:
     def release(self) -> None:
         """Give the place back. Never awaits; a second call does nothing."""
         self._leases.drop(self)
+        if self.on_release is not None:
+            self.on_release()
 
 
 class Leases:
