@@ -158,6 +158,29 @@ def test_it_embeds(client):
     assert [one.embedding for one in spelt.data] == [one.embedding for one in answer.data]
 
 
+def test_it_transcribes(client, tmp_path):
+    """The SDK names the model behind the file; a longer one than is held in one read."""
+    sound = tmp_path / "speech.wav"
+    sound.write_bytes(b"RIFF" + bytes(range(256)) * 4_096)
+    create = client.audio.transcriptions.create
+    with sound.open("rb") as file:
+        heard = create(model="voxtral", file=file, language="en", prompt="Rome")
+    assert heard.text == f"{sound.stat().st_size} bytes of sound"
+    plain = create(model="voxtral", file=("a.wav", b"RIFF"), response_format="text")
+    assert plain.strip() == "4 bytes of sound"
+    with pytest.raises(openai.NotFoundError, match="model 'gone' not found"):
+        create(model="gone", file=("a.wav", b"RIFF"))
+    with pytest.raises(openai.BadRequestError):
+        create(model="llama3.2", file=("a.wav", b"RIFF"))
+
+
+async def test_it_transcribes_asynchronously(system):
+    async with openai.AsyncOpenAI(base_url=f"{system.proxy}/v1", api_key="any") as client:
+        sound = ("a.wav", b"x" * 300_000)
+        heard = await client.audio.transcriptions.create(model="voxtral", file=sound)
+    assert heard.text == "300000 bytes of sound"
+
+
 def test_it_lists_and_finds_models(client):
     listed = {model.id for model in client.models.list()}
     assert listed >= {model for models in NODES.values() for model in models}

@@ -25,7 +25,7 @@ START_S: Final = 60.0
 APPLY_S: Final = 10.0
 NODES: Final[dict[str, tuple[str, ...]]] = {
     "fast": ("llama3.2:latest", "qwen3:8b", "nomic-embed-text:latest"),
-    "steady": ("llama3.2:latest", "gemma3:4b"),
+    "steady": ("llama3.2:latest", "gemma3:4b", "voxtral:latest"),
     "fragile": ("fragile:latest",),
 }
 # Settings that would lead the children to another system than their own.
