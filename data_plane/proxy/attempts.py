@@ -32,6 +32,7 @@ from data_plane.proxy.arrivals import arrival_of
 from data_plane.proxy.failures import (
     DENIED_PAUSE_S,
     FAILURES,
+    LACKING,
     NODE_IS_GONE,
     Failure,
     final_error,
@@ -342,6 +343,10 @@ class Attempts:
                 return True
             if error.fault is Fault.SHUTDOWN:
                 raise RefusedRequestError(ErrorCode.PROXY_SHUTDOWN, closes=True) from error
+            if error.fault is Fault.NO_RESOURCES:
+                raise RefusedRequestError(
+                    ErrorCode.OVERLOADED, LACKING, detail=str(error)
+                ) from error
             record.detail = str(error)
             failure = FAILURES.get(error.fault, Failure.NO_ANSWER)
         else:

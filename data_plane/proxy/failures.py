@@ -50,6 +50,10 @@ it at one moment, and refusing to move them would make clients pay for it. They 
 because the node gets no new ones."""
 
 
+LACKING: Final = (
+    "this proxy has no file descriptor, port or memory left for a connection to a node; try again "
+    "in a few seconds, or ask an operator to raise `ulimit -Hn`"
+)
 DENIED_PAUSE_S: Final = "5"
 """A node that refuses is idle, and would be chosen first by every request."""
 

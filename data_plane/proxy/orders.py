@@ -16,7 +16,6 @@ from data_plane.protocol.dialects import STREAM_TYPES
 from data_plane.protocol.progress import BadRecordError, Record, read_record
 from data_plane.protocol.routes import Framing
 from data_plane.upstream.faults import Fault, NodeFailedError
-from shared.events import ProbeOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,7 +168,7 @@ class Orders:
                     return await answer.read()
             except TimeoutError:
                 probe = await self._prober.probe(node, config.probe_timeout_s)
-                missed = 0 if probe.outcome is ProbeOutcome.OK else missed + 1
+                missed = 0 if probe is None or probe.is_ok else missed + 1
             if missed >= config.fall:
                 raise NodeFailedError(Fault.NODE_DOWN, "its probes fail")
 

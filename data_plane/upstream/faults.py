@@ -39,6 +39,10 @@ class Fault(StrEnum):
 
     SHUTDOWN = "shutdown"
 
+    # No node's fault.
+    NO_RESOURCES = "no_resources"
+    """This machine has no descriptor, port or memory left for a connection."""
+
 
 CONNECTING: Final = frozenset(
     {

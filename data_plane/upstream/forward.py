@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from data_plane.protocol.large import LargeBody
 from data_plane.upstream.connection import PIECE_BYTES, NodeConnection
@@ -195,8 +196,16 @@ def _head(target: _Target, method: str, path: str, fields: bytes, body_bytes: in
     return b"%b%bContent-Length: %d\r\n\r\n" % (start, fields, body_bytes)
 
 
-def _connect_fault(error: OSError) -> Fault:
+_OURS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+"""Errors that say nothing of the node: it was not even asked."""
+
+
+def _connect_fault(error: OSError) -> Fault:  # noqa: PLR0911 - a table in the order of its rows
     """What an error while connecting means. Order matters: subclasses come first."""
+    if error.errno in _OURS:
+        return Fault.NO_RESOURCES
     match error:
         case AddressRefusedError():
             return Fault.ADDRESS_NOT_ALLOWED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from data_plane.routing.strategies import smoothed
-from data_plane.upstream.faults import PROBE_OUTCOMES, NodeFailedError
+from data_plane.upstream.faults import PROBE_OUTCOMES, Fault, NodeFailedError
 from shared.events import ProbeOutcome, ProbeResult
 from shared.inventory import InventoryError, parse_ps, parse_tags, parse_version
 
@@ -72,8 +72,11 @@ class Prober:
     def __init__(self, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
 
-    async def probe(self, node: PoolNode, timeout_s: float) -> ProbeResult:
-        """/api/version within the limit. Never raises but when cancelled."""
+    async def probe(self, node: PoolNode, timeout_s: float) -> ProbeResult | None:
+        """/api/version within the limit; None when we could not even ask.
+
+        Never raises but when cancelled.
+        """
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         try:
@@ -82,6 +85,8 @@ class Prober:
         except TimeoutError:
             return ProbeResult(outcome=ProbeOutcome.TIMEOUT)
         except NodeFailedError as error:
+            if error.fault is Fault.NO_RESOURCES:
+                return None
             outcome = PROBE_OUTCOMES.get(error.fault, ProbeOutcome.UNREACHABLE)
             return ProbeResult(outcome=outcome)
         if status in UNAUTHORIZED:

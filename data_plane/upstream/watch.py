@@ -171,6 +171,9 @@ class Watch:
             result = await self._prober.probe(node, config.probe_timeout_s)
         finally:
             self._probing.discard(node.id)
+        if result is None:
+            self._log.sampled("probe_not_possible", node=node.name, reason=Fault.NO_RESOURCES)
+            return  # what we lack ourselves says nothing of the node
         self._metrics.probe(result.outcome)
         now_known = self._pools.nodes.get(node.id) if self._pools is not None else None
         if now_known is None or now_known.url != node.url:

@@ -1,9 +1,11 @@
 """Floods, flapping and false clocks: what is limited is limited, and nobody else notices."""
 
 import asyncio
+import itertools
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -159,3 +161,30 @@ async def test_a_wrong_clock_changes_nothing_but_the_expiry_of_keys(plane, monke
         assert {line["outcome"] for line in plane.lines()} == {"ok"}
         assert max(line["took_s"] for line in plane.lines()) < 5.0
         await eventually(lambda: plane.app.gate.in_flight == 0)
+
+
+def lowest_unused(pid: int) -> int:
+    """The descriptor that a process would get next."""
+    used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(number for number in itertools.count() if number not in used)
+
+
+async def test_a_want_of_descriptors_of_our_own_is_no_nodes_fault(start, session) -> None:
+    """F40: neither a request nor a probe that could not even be sent speaks against a node."""
+    async with FakeOllama(["a"]) as node:
+        process = await start(await snapshot_of([node]))
+        ask = {"model": "a", "messages": [], "stream": False}
+        async with session.get(process.url("/api/version")) as answer:
+            assert answer.status == 200  # the connection to the proxy stands, none to the node
+        pid = process.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_unused(pid), hard))
+        async with session.post(process.url("/api/chat"), json=ask) as answer:
+            said = await answer.json()
+            assert (answer.status, said["code"]) == (503, "overloaded")
+            assert "ulimit" in said["error"]
+        await eventually(lambda: process.of("probe_not_possible"), within_s=20.0)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        async with session.post(process.url("/api/chat"), json=ask) as answer:
+            assert answer.status == 200
+        assert not process.of("node_moved")
