@@ -21,6 +21,9 @@ MAX_SHOWN: Final = 5
 NEVER: Final = frozenset({"silent", "undocumented", "hung", "connection", "unreachable"})
 """Ends that no request may have; the last two only while its data plane was itself being hit."""
 
+UNWRITTEN_S: Final = 0.5
+"""Access lines are gathered for 0.1 s: those of its last moment die with a killed worker."""
+
 CUT: Final = frozenset({"connection", "unreachable", "broken"})
 """What the death of a worker may do to a client; its access line dies with it."""
 
@@ -49,10 +52,13 @@ class Ended:
     """Monotonic seconds."""
 
 
-def faults_in(asked: Mapping[str, Ended], log: Iterable[bytes], hit: Windows = ()) -> list[str]:
+def faults_in(
+    asked: Mapping[str, Ended], log: Iterable[bytes], hit: Windows = (), killed: Windows = ()
+) -> list[str]:
     """Everything that does not fit, at most MAX_SHOWN of a kind.
 
-    `hit` are the times (from, to) in which workers of this data plane were killed or restarted.
+    `hit` are the times (from, to) in which workers of this data plane were killed or restarted,
+    `killed` those in which they were killed.
     """
     faults: dict[str, list[str]] = {}
     lines = access_lines(log)
@@ -62,7 +68,7 @@ def faults_in(asked: Mapping[str, Ended], log: Iterable[bytes], hit: Windows = (
             continue
         if ended.kind in NEVER:
             faults.setdefault(f"ended as {ended.kind}", []).append(request_id)
-        if times[request_id] != 1:
+        if times[request_id] != 1 and not (times[request_id] == 0 and is_unwritten(ended, killed)):
             what = f"{times[request_id]} access lines for one request"
             faults.setdefault(what, []).append(f"{request_id} ({ended.kind})")
     for line in lines:
@@ -82,6 +88,11 @@ def access_lines(log: Iterable[bytes]) -> list[dict[str, Any]]:
 def is_excused(ended: Ended, hit: Windows) -> bool:
     """Whether the death of a worker explains it."""
     return ended.kind in CUT and any(begin <= ended.at <= end for begin, end in hit)
+
+
+def is_unwritten(ended: Ended, killed: Windows) -> bool:
+    """Whether the access line may have died with its worker."""
+    return any(begin - UNWRITTEN_S <= ended.at <= end for begin, end in killed)
 
 
 def _mismatch(line: dict[str, Any], ended: Ended | None) -> str:

@@ -42,6 +42,9 @@ class Nemesis:
         self.workers_hit: list[tuple[float, float]] = []
         """From when to when (monotonic) the workers of the group could break a connection."""
 
+        self.killed: list[tuple[float, float]] = []
+        """Those of them in which one was killed, and not drained."""
+
     def __enter__(self) -> Self:
         self._link.__enter__()
         node_id = self._stack.api.node_add("node-behind-a-wire", self._link.url)["id"]
@@ -81,8 +84,11 @@ class Nemesis:
         eventually(
             "the group is ready", lambda: workers_ready(self._stack.group) == GROUP, RECOVER_S
         )
+        window = (began_at, time.monotonic() + AFTERMATH_S)
         if accident in (self._group_worker_killed, self._group_restarted):
-            self.workers_hit.append((began_at, time.monotonic() + AFTERMATH_S))
+            self.workers_hit.append(window)
+        if accident == self._group_worker_killed:
+            self.killed.append(window)
         self._stack.assert_a_change_is_applied(RECOVER_S)
         self.done.append(name)
 

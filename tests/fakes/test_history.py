@@ -55,5 +55,14 @@ def test_the_death_of_a_worker_excuses_a_cut_connection_then_and_only_then():
     assert faults_in(asked, [], [(1.0, 2.0), (6.0, 7.0)])
 
 
+def test_the_line_of_an_answer_just_before_may_have_died_with_its_worker():
+    log: list[bytes] = []
+    window = [(4.0, 6.0)]
+    assert faults_in({"a": Ended("stream", 200, 3.8)}, log, window, window) == []
+    assert faults_in({"a": Ended("stream", 200, 3.0)}, log, window, window)
+    assert faults_in({"a": Ended("stream", 200, 3.8)}, log, window), "a restart loses no line"
+    assert faults_in({"a": Ended("stream", 200, 3.8)}, [line("a"), line("a")], window, window)
+
+
 def test_it_excuses_no_answer_that_looks_complete():
     assert faults_in({"a": Ended("silent", 200, 5.0)}, [line("a")], [(4.0, 6.0)])

@@ -42,6 +42,7 @@ SEED: Final = 20_261_123
 GROWTH: Final = 0.02
 """Of the peak of the last third over that of the second; the first is for warming up."""
 
+MAX_SHOWN: Final = 5
 SPARE_FDS: Final = 5
 MAX_LOG_BYTES: Final = 2_000
 """Per request, everything that a data plane logs together."""
@@ -102,7 +103,9 @@ def soaked(stack: Stack, duration_s: float) -> list[str]:
             each.name: each.process.log.read_bytes()[marks[each.name] :] for each in (plane, group)
         }
     faults += history.faults_in(steady.asked, logs["a"].splitlines())
-    faults += history.faults_in(hit.asked, logs["g"].splitlines(), nemesis.workers_hit)
+    faults += history.faults_in(
+        hit.asked, logs["g"].splitlines(), nemesis.workers_hit, nemesis.killed
+    )
     faults += [f"{word.decode()!r} in a log" for word in BAD_WORDS if word in logged(stack)]
     per_request = {
         name: len(logs[name]) // max(1, len(mix.asked)) for name, mix in (("a", steady), ("g", hit))
@@ -119,6 +122,12 @@ def soaked(stack: Stack, duration_s: float) -> list[str]:
             "access lines": sum(
                 len(history.access_lines(log.splitlines())) for log in logs.values()
             ),
+            "answered with 5xx": [
+                f"{line['status']} {line.get('code', '')} {line.get('detail', '')}".strip()
+                for log in logs.values()
+                for line in history.access_lines(log.splitlines())
+                if line["status"] >= 500
+            ][:MAX_SHOWN],
             "accidents": [
                 f"{nemesis.done.count(name)} x {name}" for name in dict.fromkeys(nemesis.done)
             ],

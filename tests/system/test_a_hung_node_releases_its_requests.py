@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from fakes.plane import MODEL
 from fakes.processes import eventually
 from fakes.stack import hold_requests
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 RELEASE_S = 5.0
 """Three probes take 2.4 s at most; the rest is for two busy cores."""
+
+SHIPPED = {"probe_interval_s": 5.0, "probe_timeout_s": 2.0, "fall": 3}
+SHIPPED_RELEASE_S = 17.0 + 3.0
+"""The promise: up to 5 s until the first probe, two intervals, the last time-out. And the rest."""
 
 
 def test_requests_waiting_on_a_frozen_node_are_answered_by_another(stack: Stack) -> None:
@@ -35,6 +40,25 @@ def test_requests_waiting_on_a_frozen_node_are_answered_by_another(stack: Stack)
             assert stream.records[-1]["done"] is True
     assert time.monotonic() - frozen_at < RELEASE_S
     assert other.served() == len(streams)
+
+
+@pytest.mark.timeout(120)
+def test_with_the_shipped_waits_it_takes_seventeen_seconds(stack: Stack) -> None:
+    """F06."""
+    stack.api.config_change(**SHIPPED)
+    hung, other = stack.serving_node(), stack.serving_node()
+    streams = hold_requests(stack, hung, other)
+    other.pace()
+    hung.freeze()
+    frozen_at = time.monotonic()
+
+    for stream in streams:
+        with stream:
+            stream.read_to_end()
+            assert stream.status == 200
+            assert stream.records[-1]["done"] is True
+    print(f"released after {time.monotonic() - frozen_at:.1f} s")
+    assert time.monotonic() - frozen_at < SHIPPED_RELEASE_S
 
 
 def test_with_no_other_node_the_client_is_told_then_and_not_minutes_later(stack: Stack) -> None:
