@@ -20,7 +20,7 @@ from data_plane.proxy.reply import Answer
 from shared.codes import ErrorCode, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from data_plane.proxy.call import Call
     from data_plane.proxy.orders import Orders, Told
@@ -58,6 +58,26 @@ class Blobs:
             await self._answer(call, 200, closes=not call.content.is_eof())
         else:
             await self._give(call, path, digest, lacking)
+
+    async def having(
+        self, call: Call, digests: Iterable[str], nodes: Sequence[PoolNode]
+    ) -> tuple[PoolNode, ...]:
+        """Those of the nodes that have every blob; all of them when none has.
+
+        A node that has come since the upload does not have them; where none has them, it is a
+        node's part to say so.
+        """
+        paths = {
+            f"{PREFIX}sha256:{found[1].lower()}"
+            for digest in digests
+            if (found := _DIGEST.fullmatch(digest)) is not None
+        }
+        left = list(nodes)
+        for path in sorted(paths):
+            order = Order("HEAD", path, _fields(call), None, call.view.config)
+            told = await self._orders.tell_all(left, order)
+            left = [each.node for each in told if not each.error]
+        return tuple(left) or tuple(nodes)
 
     async def _lacking(self, call: Call, path: str, nodes: Sequence[PoolNode]) -> list[PoolNode]:
         order = Order("HEAD", path, _fields(call), None, call.view.config)

@@ -48,6 +48,9 @@ _encode: Final = msgspec.json.Encoder().encode
 _GAINING: Final = frozenset({"/api/pull", "/api/create"})
 """Orders by which nodes get a model."""
 
+_FILES: Final = frozenset({"files", "adapters", "draft_files"})
+"""Keys of a create that name blobs."""
+
 
 class Management:
     """Serves the routes of `Action.MANAGE`."""
@@ -83,6 +86,9 @@ class Management:
             base = _canonical(base)
             _check_may_touch(call, base)
         nodes = self._nodes(call, ask, base)
+        digests = _digests(members)
+        if digests and not targets.wish_in(_query(call), may_replicate=True).names:
+            nodes = await self._blobs.having(call, digests, nodes)
         order = _order(call, _encode({**members, "stream": _TRUE}))
         told = await _Telling(call, nodes, is_streamed=ask.streaming).run(self._orders, order)
         if call.route.path in _GAINING:
@@ -238,6 +244,17 @@ def _text(raw: msgspec.Raw) -> str:
         return msgspec.json.decode(raw, type=str).strip(" ")
     except msgspec.DecodeError:
         return ""
+
+
+def _digests(members: dict[str, msgspec.Raw]) -> list[str]:
+    """The blobs that a create names."""
+    digests: list[str] = []
+    for key in _FILES & members.keys():
+        try:
+            digests += msgspec.json.decode(members[key], type=dict[str, str]).values()
+        except msgspec.DecodeError:
+            continue  # the node has the words for it
+    return digests
 
 
 def _canonical(name: str) -> str:

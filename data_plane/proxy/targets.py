@@ -2,7 +2,8 @@
 
 pull           every node of the active pool; with `?replicas=n` so many: those that have the model
                first, then those with the fewest models on disk
-create         the same, but where there are nodes that have the model to make it from, only these
+create         the same, but where there are nodes that have the model to make it from, only these;
+               and of these those that have the files (`blobs.Blobs.having`)
 delete, copy   every node that has the model
 push           one node that has the model
 

@@ -273,6 +273,30 @@ async def test_a_model_is_made_where_its_base_is(plane) -> None:
         assert "POST /api/create" not in paths(other)
 
 
+async def test_a_model_is_made_where_its_files_are(plane) -> None:
+    """A node that has come since the upload is left out, unless it is named."""
+    async with FakeOllama() as one, FakeOllama() as two, FakeOllama() as late:
+        await plane.apply(one, two)
+        assert (await plane.post(f"/api/blobs/{DIGEST}", WEIGHTS)).status == 201
+        await plane.apply(one, two, late)
+        body = {"model": "mine", "files": {"w.gguf": DIGEST}}
+        assert records(await plane.post("/api/create", body))[-1] == {"status": "success"}
+        assert one.node.library.find("mine")
+        assert two.node.library.find("mine")
+        assert "POST /api/create" not in paths(late)
+        named = await plane.post("/api/create?nodes=node-3", body)
+        assert named.json()["error"] == "blob does not exist"
+
+
+@pytest.mark.parametrize("files", [7, {"w": 7}, {"w": "abc"}, {}])
+async def test_files_that_are_none_are_the_nodes_to_refuse(plane, files) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        answer = await plane.post("/api/create", {"model": "m", "files": files})
+        assert answer.status == 400
+        assert paths(node)[0] == "POST /api/create"
+
+
 async def test_a_file_that_no_node_has_is_the_nodes_error(plane) -> None:
     async with FakeOllama() as one, FakeOllama() as other:
         await plane.apply(one, other)
