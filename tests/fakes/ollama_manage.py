@@ -178,6 +178,9 @@ async def create(call: Call) -> web.StreamResponse:
     files = fields.get("files", {})
     if not fields.get("from") and not files:
         raise AnswerError(400, "neither 'from' or 'files' was specified")
+    if any(not isinstance(digest, str) for digest in files.values()):
+        field = "Go struct field CreateRequest.files of type string"
+        raise AnswerError(400, f"json: cannot unmarshal number into {field}")
     if any(digest.replace("-", ":") not in call.node.library.blobs for digest in files.values()):
         raise AnswerError(400, "blob does not exist")
     base = call.node.library.find(fields["from"]) if fields.get("from") else made(name)
