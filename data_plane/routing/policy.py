@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from data_plane.routing.events import Arrival, Finished
-    from data_plane.routing.learning import Rates
     from data_plane.routing.pools import PoolNode, Pools
     from data_plane.routing.predict import Estimate
     from data_plane.routing.shadow import Runner
@@ -208,7 +207,13 @@ class Policy:
                 usable = [
                     node for node in holders if node.id not in down and node.id not in excluded
                 ]
-                return self._predicted(arrival, usable, now, held if may_hold else None)
+                return self._predicted(
+                    arrival,
+                    usable,
+                    now,
+                    held if may_hold else None,
+                    explain=pools.config.explain,
+                )
 
             is_left = partial(any_left, excluded=excluded, down=down)
             choice = search(
@@ -233,26 +238,22 @@ class Policy:
         )
 
     def _predicted(
-        self, arrival: Arrival, usable: list[PoolNode], now: float, held: list[Hold] | None
+        self,
+        arrival: Arrival,
+        usable: list[PoolNode],
+        now: float,
+        held: list[Hold] | None,
+        *,
+        explain: bool,
     ) -> Choice | None:
         if not usable:
             return None
-        demand = self._demand(arrival)
-        candidates = len(usable)
-        places = self._shadow.places
-        hanging = [
-            node
-            for node in usable
-            if (place := places.get(node.id)) is not None
-            and place.hanging
-            and demand.key not in place.runners
-        ]
-        if hanging and len(hanging) < len(usable):
-            usable = [node for node in usable if node not in hanging]
-        few = self._shortlists.pick(usable, demand.key, demand.blocks)
-        found = [self._weigh(node, demand, now) for node in few]
-        for each in found:
-            self._shortlists.weighed(each.node.id, demand.key, each.cost_s)
+        demand, candidates, loads = self._demand(arrival), len(usable), self._loads()
+        few = self._shortlists.pick(self._unhung(usable, demand.key), demand.key, demand.blocks)
+        found = [self._weigh(node, demand, now, loads) for node in few]
+        if len(few) < candidates:
+            for each in found:
+                self._shortlists.weighed(each.node.id, demand.key, each.cost_s)
         found.sort(key=attrgetter("cost_s"))
         best, reason = self._best_of(found, demand, now)
         self._last = (arrival, best, demand)
@@ -260,8 +261,22 @@ class Policy:
             held.append(Hold(best.ttft_s))
         if candidates == 1:
             reason = Reason.ONLY
-        second = next((each for each in found if each is not best), None)
-        return Choice(best.node, reason, candidates, best.terms(), lacks(best, second))
+        runner_up = ""
+        if explain:  # said in words, which takes as long as weighing a node
+            runner_up = lacks(best, next((each for each in found if each is not best), None))
+        return Choice(best.node, reason, candidates, best.terms(), runner_up)
+
+    def _unhung(self, usable: list[PoolNode], key: str) -> list[PoolNode]:
+        """Those of the nodes that can load the model or have it, if there are any."""
+        places = self._shadow.places
+        left = [
+            node
+            for node in usable
+            if (place := places.get(node.id)) is None
+            or not place.hanging
+            or (key in place.runners and key not in place.hanging)
+        ]
+        return left or usable
 
     def _best_of(
         self, found: list[Estimate], demand: Demand, now: float
@@ -304,8 +319,9 @@ class Policy:
         was not measured yet, the round trip stands in for it: too little, so that it gets measured.
         """
         entry, demand, found = pools.models[arrival.canonical], self._demand(arrival), {}
+        loads = self._loads()
         for node in (*entry.active, *entry.drifted, *entry.standby):
-            each = self._weigh(node, demand, now)
+            each = self._weigh(node, demand, now, loads)
             rest_s = each.rates.first_byte_s
             if rest_s is None:
                 rest_s = self._latencies.get(node.id)
@@ -315,36 +331,25 @@ class Policy:
 
     # Weighing
 
-    def _weigh(self, node: PoolNode, demand: Demand, now: float) -> Estimate:
-        place = self._shadow.places.get(node.id)
-        return weigh(
-            node,
-            place,
-            self._rates(node, demand.key),
-            demand,
-            now,
-            others=self._beside_ours(node.id, demand.key),
-            loss=lambda runner: self._loss(node, runner, now),
-        )
-
-    def _rates(self, node: PoolNode, key: str) -> Rates:
-        return self._learned.rates(node.id, key, self._sizes, node.max_parallel)
-
-    def _beside_ours(self, node_id: str, key: str) -> float:
-        """Requests that are not ours: as reported, or else what the fleet's count has beyond us."""
-        if self._others:
-            return self._others.get((node_id, key), 0.0)
-        if self._counts is not None:
-            return 0.0
+    def _weigh(
+        self, node: PoolNode, demand: Demand, now: float, loads: Mapping[str, float]
+    ) -> Estimate:
+        node_id, key = node.id, demand.key
         place = self._shadow.places.get(node_id)
-        ours = place.active if place is not None else 0
-        return max(self._loads().get(node_id, 0.0) - ours, 0.0)
+        others = 0.0
+        if self._others:
+            others = self._others.get((node_id, key), 0.0)
+        elif self._counts is None:  # what the fleet's count has beyond ours, of whatever model
+            ours = place.active if place is not None else 0
+            others = max(loads.get(node_id, 0.0) - ours, 0.0)
+        rates = self._learned.rates(node_id, key, self._sizes, node.max_parallel)
+        return weigh(node, place, rates, demand, now, others=others, loss=self._loss)
 
     def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:
         """What it costs that a runner leaves: its load, as far as it will be wanted again soon."""
         copies = max(len(self._shadow.holding(runner.key)) - 1, 0)
         wanted = self._learned.of_model(runner.key).per_second(now) * 60.0 / (1.0 + 2.0 * copies)
-        load_s = self._rates(node, runner.key).load_s
+        load_s = self._learned.rates(node.id, runner.key, self._sizes, node.max_parallel).load_s
         return min(1.0, wanted) * load_s * (0.5 if copies else 1.0)
 
     def _demand(self, arrival: Arrival) -> Demand:
@@ -370,7 +375,9 @@ class Policy:
             return last[1], last[2]
         demand = self._demand(arrival)
         node = self._pools.nodes.get(node_id) if self._pools is not None else None
-        return (self._weigh(node, demand, now) if node is not None else None), demand
+        if node is None:
+            return None, demand
+        return self._weigh(node, demand, now, self._loads()), demand
 
     # Restarts
 

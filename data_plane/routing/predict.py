@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,12 @@ import msgspec
 from data_plane.routing.events import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from data_plane.routing.learning import Rates
     from data_plane.routing.pools import PoolNode
-    from data_plane.routing.shadow import Flight, Place, Runner
+    from data_plane.routing.shadow import Place, Runner
+
+Loss = Callable[["PoolNode", "Runner", float], float]
+"""What it costs the fleet that a runner leaves a node now, in seconds."""
 
 OTHERS_WEIGHT: Final = 0.5
 """What a second of others counts for. From 0.25 to 1 all do; 0 forgets them under load."""
@@ -40,23 +42,32 @@ class Demand(msgspec.Struct, frozen=True):
     size_bytes: float
 
 
-class Estimate:
+class Estimate(msgspec.Struct, gc=False):
     """One node, weighed for one request."""
 
-    __slots__ = (
-        "active", "cost_s", "decode_s", "eviction_s", "hit", "is_cold", "is_free", "load_s", "node",
-        "others_s", "rates", "ttft_s", "uncached", "wait_s", "work_s",
-    )  # fmt: skip
+    node: PoolNode
+    rates: Rates
+    cost_s: float
+    ttft_s: float
+    decode_s: float
+    others_s: float
+    eviction_s: float
+    wait_s: float
+    load_s: float
+    work_s: float
+    """Of the node's time, the load included."""
 
-    def __init__(self, node: PoolNode, rates: Rates) -> None:
-        self.node = node
-        self.rates = rates
-        self.hit = 0.0
-        self.load_s = self.wait_s = self.eviction_s = self.others_s = 0.0
-        self.ttft_s = self.decode_s = self.work_s = self.uncached = self.cost_s = 0.0
-        self.active = 0.0
-        self.is_cold = False
-        self.is_free = True
+    uncached: float
+    """Tokens of the prompt that have to be read."""
+
+    hit: float
+    active: float
+    is_cold: bool
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a slot is free for it."""
+        return self.active < self.rates.slots
 
     def terms(self) -> Terms:
         """The same, for whoever asks why."""
@@ -65,7 +76,7 @@ class Estimate:
         )
 
 
-def weigh(  # noqa: PLR0913 - every input is an argument, so that it can be replayed
+def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are arguments
     node: PoolNode,
     place: Place | None,
     rates: Rates,
@@ -73,101 +84,90 @@ def weigh(  # noqa: PLR0913 - every input is an argument, so that it can be repl
     now: float,
     *,
     others: float,
-    loss: Callable[[Runner], float],
+    loss: Loss,
 ) -> Estimate:
     """What the request would cost at this node. `others` are requests there that are not ours,
     `loss` says what it costs the fleet that a runner leaves (s).
+
+    The hot loop of `predicted`: what is asked of a node is kept as sums there, see `Shadow`.
     """
-    found = Estimate(node, rates)
     runner = place.runners.get(demand.key) if place is not None else None
-    _weigh_memory(found, place, runner, demand, now, loss)
+    hit = load_s = eviction_s = wait_s = others_s = 0.0
+    is_cold = runner is None or not runner.fits(demand.options_key)
+    if runner is not None and not is_cold:
+        if runner.ready_at > now:
+            load_s = runner.ready_at - now
+        if demand.blocks and runner.prompts.kept:
+            hit = runner.prompts.hit(demand.blocks)
+    elif place is None:
+        load_s = rates.load_s
+    else:
+        load_s, eviction_s = _weigh_load(node, place, rates, demand, now, loss)
     prefill, step_s, slots = rates.prefill, rates.step_s, rates.slots
-    uncached = found.uncached = demand.tokens * (1.0 - rates.trust * found.hit)
-    flights = runner.flights if runner is not None and runner.flights else None
-    active = found.active = len(flights) + others if flights is not None else others
-    share = min(active + 1.0, slots)
+    uncached = demand.tokens * (1.0 - rates.trust * hit)
+    ours = len(runner.flights) if runner is not None else 0
+    active = ours + others
+    share = active + 1.0 if active < slots else slots
     crowded_s = step_s * (1.0 + rates.crowding * (share - 1.0))
     read_s = uncached / prefill
-    work_s = found.work_s = read_s + demand.output * crowded_s / share
-    if found.is_cold:
-        found.work_s += rates.load_s
+    work_s = read_s + demand.output * crowded_s / share
     if active >= slots:
-        found.is_free = False
-        left = [flight.left_s(now) for flight in flights.values()] if flights is not None else []
-        found.wait_s = _wait(left, others, slots, work_s * share)
-    if flights is not None:
-        read_s += _read_ahead(flights, uncached, rates)
+        flights = runner.flights.values() if runner is not None else ()
+        wait_s = _wait([flight.left_s(now) for flight in flights], others, slots, work_s * share)
+    if is_cold:
+        work_s += rates.load_s
+    if ours and runner is not None:
+        read_s += _read_ahead(runner, uncached, rates)
     beside = 1.0
-    if place is not None and place.active > (len(flights) if flights is not None else 0):
-        beside += place.busy_beside(demand.key)
-    found.ttft_s = max(found.load_s, found.wait_s) + read_s * beside + step_s
-    found.decode_s = demand.output * crowded_s * beside
     if place is not None:
-        found.others_s = _others(place, found.work_s, now)
-    found.cost_s = found.ttft_s + found.decode_s + found.others_s + found.eviction_s
-    return found
+        if place.busy:
+            beside += place.busy - 1 if ours else place.busy
+        if place.active or place.work_s:
+            others_s = _others(place, work_s, now)
+    ttft_s = (max(wait_s, load_s)) + read_s * beside + step_s
+    decode_s = demand.output * crowded_s * beside
+    return Estimate(
+        node, rates, ttft_s + decode_s + others_s + eviction_s, ttft_s, decode_s, others_s,
+        eviction_s, wait_s, load_s, work_s, uncached, hit, active, is_cold,
+    )  # fmt: skip
 
 
-def _weigh_memory(  # noqa: PLR0913, PLR0917 - as above
-    found: Estimate,
-    place: Place | None,
-    runner: Runner | None,
-    demand: Demand,
-    now: float,
-    loss: Callable[[Runner], float],
-) -> None:
-    """Whether the model is there, and what it has of the prompt."""
-    if runner is not None and runner.fits(demand.options_key):
-        found.load_s = max(runner.ready_at - now, 0.0)
-        if demand.blocks:
-            found.hit = runner.prompts.hit(demand.blocks)
-        return
-    found.is_cold = True
-    found.load_s = found.rates.load_s
-    if place is not None:
-        _weigh_load(found, place, demand, now, loss)
-
-
-def _read_ahead(flights: dict[int, Flight], uncached: float, rates: Rates) -> float:
+def _read_ahead(runner: Runner, uncached: float, rates: Rates) -> float:
     """Prompts that are read before ours, and tokens that are written between its pieces (s)."""
-    decoding = reading = 0
-    tokens = 0.0
-    for flight in flights.values():
-        if flight.first_at is not None:
-            decoding += 1
-        elif reading < rates.slots:
-            reading += 1
-            tokens += flight.uncached
-    seconds = tokens / rates.prefill
+    decoding, slots = runner.decoding, rates.slots
+    reading = len(runner.flights) - decoding
+    seconds = runner.unread / rates.prefill
+    if reading > slots:
+        seconds *= slots / reading  # the others have no slot yet
     if decoding:
-        together = min(decoding, rates.slots)
+        together = min(slots, decoding)
         step_s = rates.step_s * (1.0 + rates.crowding * (together - 1))
         seconds += uncached / BATCH_TOKENS * step_s
     return seconds
 
 
-def _weigh_load(
-    found: Estimate, place: Place, demand: Demand, now: float, loss: Callable[[Runner], float]
-) -> None:
-    """Loads ahead, whoever has to leave first, and what that costs others."""
-    found.load_s += max(place.loader_free_s(now), 0.0)
+def _weigh_load(  # noqa: PLR0913, PLR0917 - as above
+    node: PoolNode, place: Place, rates: Rates, demand: Demand, now: float, loss: Loss
+) -> tuple[float, float]:
+    """Until the model is there: loads ahead, whoever has to leave first, its own. And what that
+    costs others.
+    """
     same = place.runners.get(demand.key)
-    drained_s = 0.0
     leaving = place.victims(demand.key, demand.size_bytes)
+    drained_s = 0.0
     for runner in leaving if same is None else [same]:
         drained_s = max([drained_s, *(flight.left_s(now) for flight in runner.flights.values())])
-    for runner in leaving:
-        found.eviction_s += loss(runner)
+    eviction_s = sum(loss(node, runner, now) for runner in leaving)
     if same is not None and same.flights:
-        found.eviction_s += found.rates.load_s  # they will want their own options back
-    found.load_s += drained_s
+        eviction_s += rates.load_s  # they will want their own options back
+    return max(place.loader_free_s(now), 0.0) + drained_s + rates.load_s, eviction_s
 
 
 def _others(place: Place, work_s: float, now: float) -> float:
     """The wait that this request adds to those that come after it (first policy iteration)."""
     per_second = place.per_second(now)
     busy = min(per_second * place.work_s, MOST_BUSY)
-    backlog_s = place.backlog_s(now) if place.active else 0.0
+    backlog_s = place.backlog_s(now)
     added_s = 2.0 * backlog_s * work_s + work_s * work_s
     return OTHERS_WEIGHT * per_second / (2.0 * (1.0 - busy)) * added_s
 

@@ -61,18 +61,19 @@ def common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 class Prompts:
     """What one runner has worked on, the latest first, and how much of it is still cached."""
 
-    __slots__ = ("_kept", "depth")
+    __slots__ = ("depth", "kept")
 
     def __init__(self) -> None:
         self.depth = FIRST_DEPTH
         """How many of the latest prompts are taken to be cached."""
 
-        self._kept: list[tuple[int, ...]] = []
+        self.kept: list[tuple[int, ...]] = []
+        """The latest first."""
 
     def longest(self, blocks: tuple[int, ...], depth: int) -> tuple[int, int]:
         """Of the latest `depth`: the most blocks in common, and at which place (0: the latest)."""
         best = place = 0
-        for position, kept in enumerate(self._kept[:depth]):
+        for position, kept in enumerate(self.kept[:depth]):
             length = common(kept, blocks)
             if length > best:
                 best, place = length, position
@@ -80,7 +81,7 @@ class Prompts:
 
     def hit(self, blocks: tuple[int, ...]) -> float:
         """The share of the prompt that is expected to be cached."""
-        if not blocks or not self._kept:
+        if not blocks or not self.kept:
             return 0.0
         length, _ = self.longest(blocks, self.depth)
         return length / len(blocks)
@@ -90,10 +91,10 @@ class Prompts:
         if not blocks:
             return
         length, position = self.longest(blocks, KEPT)
-        if length / len(blocks) > REUSE_SHARE and length == len(self._kept[position]):
-            del self._kept[position]
-        self._kept.insert(0, blocks)
-        del self._kept[KEPT:]
+        if length / len(blocks) > REUSE_SHARE and length == len(self.kept[position]):
+            del self.kept[position]
+        self.kept.insert(0, blocks)
+        del self.kept[KEPT:]
 
     def learn(self, expected: tuple[float, int], measured: float) -> None:
         """What was in common with some prompt (share, place), and the share found to be cached."""

@@ -49,6 +49,7 @@ class Flight:
         "uncached",
         "wait_s",
         "was_alone",
+        "work_rate",
         "work_s",
     )
 
@@ -67,6 +68,9 @@ class Flight:
         """The share that turned out to be cached."""
 
         self.ttft_s = self.wait_s = self.load_s = self.decode_s = self.work_s = 0.0
+        self.work_rate = 0.0
+        """By how much its work becomes less in a second."""
+
         self.ahead = 0
         self.together = 1
         self.is_cold = False
@@ -76,17 +80,13 @@ class Flight:
         """Until it is over; never nothing, for it is not."""
         return max(self.ends_at - now, 0.1 * self.decode_s)
 
-    def left_share(self, now: float) -> float:
-        """Of its work."""
-        whole_s = self.ends_at - self.sent_at
-        return min(self.left_s(now) / whole_s, 1.0) if whole_s > 0 else 0.0
-
 
 class Runner:
     """A model in a node's memory, or on its way there."""
 
     __slots__ = (
         "context_length",
+        "decoding",
         "flights",
         "is_leaving",
         "key",
@@ -94,6 +94,7 @@ class Runner:
         "prompts",
         "ready_at",
         "size_bytes",
+        "unread",
         "used_at",
     )
 
@@ -108,6 +109,12 @@ class Runner:
 
         self.context_length = 0
         self.flights: dict[int, Flight] = {}
+        self.decoding = 0
+        """Of the flights, those that are being written."""
+
+        self.unread = 0.0
+        """Prompt tokens of the others."""
+
         self.prompts = Prompts()
         self.used_at = ready_at
         self.is_leaving = False
@@ -126,8 +133,19 @@ class Runner:
 class Place:
     """One node."""
 
-    __slots__ = ("_arrived", "_arrived_at", "active", "hanging", "held_bytes", "node_id",
-                 "runners", "work_s")  # fmt: skip
+    __slots__ = (
+        "_arrived",
+        "_arrived_at",
+        "_ends",
+        "_rate",
+        "active",
+        "busy",
+        "hanging",
+        "held_bytes",
+        "node_id",
+        "runners",
+        "work_s",
+    )
 
     def __init__(self, node_id: str) -> None:
         self.node_id = node_id
@@ -138,6 +156,9 @@ class Place:
         self.active = 0
         """Our requests there."""
 
+        self.busy = 0
+        """Runners that have some of them."""
+
         self.work_s = 0.0
         """Moving mean of the work of one request."""
 
@@ -145,6 +166,10 @@ class Place:
         """Models that it could not load; see `Shadow.watch`."""
 
         self._arrived = self._arrived_at = 0.0
+        self._rate = self._ends = 0.0
+        """Sums over all flights, so that the work that is left is known without going through them:
+        each is done at its rate until it ends.
+        """
 
     def per_second(self, now: float) -> float:
         """Requests of the last minutes."""
@@ -157,15 +182,23 @@ class Place:
 
     def backlog_s(self, now: float) -> float:
         """Work that is left of all requests there."""
-        return sum(
-            flight.work_s * flight.left_share(now)
-            for runner in self.runners.values()
-            for flight in runner.flights.values()
-        )
+        left_s = self._ends - self._rate * now
+        return max(0.0, left_s)
 
-    def busy_beside(self, key: str) -> int:
-        """Other models that are being worked on: they share the device."""
-        return sum(bool(runner.flights) for other, runner in self.runners.items() if other != key)
+    def counts(self, flight: Flight, now: float) -> None:
+        """A flight's work is there, until its expected end."""
+        whole_s = flight.ends_at - now
+        flight.work_rate = flight.work_s / whole_s if whole_s > 0 else 0.0
+        self._rate += flight.work_rate
+        self._ends += flight.work_rate * flight.ends_at
+
+    def discounts(self, flight: Flight) -> None:
+        """It is no longer, or is to be counted anew."""
+        self._rate -= flight.work_rate
+        self._ends -= flight.work_rate * flight.ends_at
+        flight.work_rate = 0.0
+        if not self.active:
+            self._rate = self._ends = 0.0  # so that errors of rounding do not add up
 
     def loader_free_s(self, now: float) -> float:
         """Until the loads that are under way are done: one after another."""
@@ -263,7 +296,10 @@ class Shadow:
         flight.ahead = len(runner.flights)
         flight.together = flight.ahead + 1
         flight.was_alone = place.active == 0
+        place.busy += not runner.flights
         runner.flights[ticket] = flight
+        runner.unread += flight.uncached
+        place.counts(flight, now)
         if flight.arrival.blocks:
             length, place_of = runner.prompts.longest(flight.arrival.blocks, KEPT)
             flight.common = length / len(flight.arrival.blocks), place_of
@@ -279,11 +315,20 @@ class Shadow:
         flight = self.flights.get(ticket)
         if flight is None or flight.first_at is not None:
             return
-        flight.first_at, flight.ends_at = now, now + flight.decode_s
+        flight.first_at = now
         place = self.places.get(flight.node_id)
-        if place is not None and (runner := place.runners.get(flight.key)) is not None:
-            runner.ready_at = min(runner.ready_at, now)
-            place.hanging.discard(flight.key)
+        runner = place.runners.get(flight.key) if place is not None else None
+        if place is None or runner is None or ticket not in runner.flights:
+            return
+        place.discounts(flight)
+        share = flight.decode_s / max(flight.ends_at - flight.sent_at, 1e-6)
+        flight.ends_at, flight.work_s = now + flight.decode_s, flight.work_s * min(share, 1.0)
+        place.counts(flight, now)
+        runner.decoding += 1
+        runner.unread -= flight.uncached
+        runner.ready_at = min(runner.ready_at, now)
+        if flight.is_cold:
+            place.hanging.clear()  # it can load
 
     def ended(self, ticket: int, now: float) -> Flight | None:
         """It is over, well or not. None when nothing is known of it (any more)."""
@@ -294,8 +339,14 @@ class Shadow:
         if place is not None:
             place.active = max(place.active - 1, 0)
             runner = place.runners.get(flight.key)
+            place.discounts(flight)
             if runner is not None and runner.flights.pop(ticket, None) is not None:
                 runner.used_at = now
+                place.busy -= not runner.flights
+                if flight.first_at is None:
+                    runner.unread -= flight.uncached
+                else:
+                    runner.decoding -= 1
                 if runner.is_leaving and not runner.flights:
                     self._drop(place, flight.key)
         return flight
@@ -332,5 +383,6 @@ class Shadow:
         return runner
 
     def _drop(self, place: Place, key: str) -> None:
-        place.runners.pop(key, None)
+        runner = place.runners.pop(key, None)
+        place.busy -= runner is not None and bool(runner.flights)
         self.holding(key).discard(place.node_id)

@@ -40,7 +40,7 @@ def send(shadow, ticket, key="m", *, first_at=None, left_s=4.0, uncached=300.0):
     return flight
 
 
-def weighed(shadow, demand=DEMAND, *, now=0.0, others=0.0, loss=lambda _runner: 0.0, rates=RATES):
+def weighed(shadow, demand=DEMAND, *, now=0.0, others=0.0, loss=lambda *_about: 0.0, rates=RATES):
     return weigh(NODE, shadow.place("a"), rates, demand, now, others=others, loss=loss)
 
 
@@ -54,7 +54,7 @@ def test_an_idle_node_with_the_model_costs_its_reading_and_its_writing() -> None
 
 
 def test_a_node_that_nothing_is_known_of_has_to_load() -> None:
-    found = weigh(NODE, None, RATES, DEMAND, 0.0, others=0.0, loss=lambda _runner: 0.0)
+    found = weigh(NODE, None, RATES, DEMAND, 0.0, others=0.0, loss=lambda *_about: 0.0)
     assert (found.is_cold, found.load_s) == (True, 8.0)
     assert found.work_s == pytest.approx(0.5 + 2.0 + 8.0)
 
@@ -102,7 +102,10 @@ def test_another_model_that_is_busy_shares_the_device() -> None:
 
 def test_who_has_to_leave_costs_those_who_want_it() -> None:
     shadow = shadow_with("other")
-    assert weighed(shadow, loss=lambda runner: {"other": 3.0}[runner.key]).eviction_s == 3.0
+    assert (
+        weighed(shadow, loss=lambda _node, runner, _now: {"other": 3.0}[runner.key]).eviction_s
+        == 3.0
+    )
 
 
 def test_a_busy_model_is_drained_before_another_is_loaded() -> None:
