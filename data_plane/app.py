@@ -30,6 +30,7 @@ from data_plane.proxy.findings import Findings
 from data_plane.proxy.handler import Handler
 from data_plane.proxy.management import Management
 from data_plane.proxy.orders import Orders
+from data_plane.proxy.reception import Reception
 from data_plane.proxy.relisting import Relisting
 from data_plane.proxy.server import Server, require_safe_aiohttp
 from data_plane.proxy.shards import Shards
@@ -179,12 +180,19 @@ class App:
             gate=self.gate,
             metrics=self.metrics,
         )
-        self.handler = Handler(
+        reception = Reception(
             state=self.state,
             lifecycle=self.lifecycle,
             identifier=Identifier(is_key_always_required=not settings.proxy_bind.is_loopback),
             origins=Origins(settings.origins),
             hosts=Hosts(settings.hosts),
+            gate=self.gate,
+            shelf=Shelf(self.findings, self.circuits),
+            max_body_bytes=settings.max_body_bytes,
+        )
+        self.handler = Handler(
+            reception=reception,
+            lifecycle=self.lifecycle,
             gate=self.gate,
             attempts=self.attempts,
             management=self._wire_management(),
@@ -195,10 +203,8 @@ class App:
                 Shows(self.attempts, self.gate, self.shows),
                 Shards(self.attempts, self.gate, self.circuits),
             ),
-            shelf=Shelf(self.findings, self.circuits),
             log=self.log,
             metrics=self.metrics,
-            max_body_bytes=settings.max_body_bytes,
         )
         self.health = Health(
             self.metrics,

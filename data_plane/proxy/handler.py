@@ -1,7 +1,7 @@
 """The seven steps of a request, in the order in which they happen.
 
 1. accept: a record exists before anything can fail
-2. parse: the head, then the body; what is asked, and of which model
+2. parse: the head, then the body; what is asked, and of which model (`reception`, as is the next)
 3. admit: who asks, and may they
 4. choose, 5. forward: `attempts`
 6. relay: `relay`
@@ -16,30 +16,19 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
-from data_plane.admission.origins import preflight_headers
-from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
 from data_plane.protocol.dialects import stream_error
 from data_plane.protocol.routes import (
     ASKS_NODES,
-    Access,
     Action,
     Dialect,
-    Match,
-    NoRouteError,
-    WrongMethodError,
     dialect_of,
-    lookup,
     redacted,
 )
 from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
-from data_plane.proxy.attempts import Job, Progress
-from data_plane.proxy.caller import caller_of
-from data_plane.proxy.filler import Filler, filler_after_s
+from data_plane.proxy.attempts import Progress
 from data_plane.proxy.reply import Answer, Reply
-from data_plane.routing.permits import is_allowed
 from data_plane.telemetry.logs import Record
 from shared.codes import SENTENCES, ErrorCode, Outcome
 
@@ -47,28 +36,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from data_plane.admission.gate import Gate
-    from data_plane.admission.hosts import Hosts
-    from data_plane.admission.identify import Identifier
-    from data_plane.admission.origins import Origins
     from data_plane.lifecycle import Lifecycle
     from data_plane.protocol.outline import Outline
     from data_plane.proxy.attempts import Attempts
     from data_plane.proxy.call import Call
-    from data_plane.proxy.caller import Caller
     from data_plane.proxy.cloud_status import CloudStatus
     from data_plane.proxy.detours import Detours
     from data_plane.proxy.management import Management
-    from data_plane.proxy.shelf import Shelf
-    from data_plane.sync.applied import Applied, AppliedState
+    from data_plane.proxy.reception import Reception
     from data_plane.telemetry.logs import Log
     from data_plane.telemetry.metrics import Metrics
 
 MAX_LOGGED_PATH: Final = 200
-
-FULL: Final = (
-    "this proxy is serving as many requests as it may; try again in a few seconds, or ask an "
-    "operator to raise AIVONX_MAX_ACTIVE"
-)
 
 
 class Handler:
@@ -77,35 +56,25 @@ class Handler:
     def __init__(  # noqa: PLR0913 - wired once, in app
         self,
         *,
-        state: AppliedState,
+        reception: Reception,
         lifecycle: Lifecycle,
-        identifier: Identifier,
-        origins: Origins,
-        hosts: Hosts,
         gate: Gate,
         attempts: Attempts,
         detours: Detours,
         management: Management,
         cloud_status: CloudStatus,
-        shelf: Shelf,
         log: Log,
         metrics: Metrics,
-        max_body_bytes: int,
     ) -> None:
-        self._state = state
+        self._reception = reception
         self._lifecycle = lifecycle
-        self._identifier = identifier
-        self._origins = origins
-        self._hosts = hosts
         self._gate = gate
         self._attempts = attempts
         self._detours = detours
         self._management = management
         self._cloud_status = cloud_status
-        self._shelf = shelf
         self._log = log
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
         # An id must be unique and need not be secret: one look at the dice for all of them.
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._ids = itertools.count()
@@ -152,7 +121,7 @@ class Handler:
 
     def _is_understood(self, call: Call) -> bool:
         self._accept(call)
-        answer = self._open(call)
+        answer = self._reception.open(call)
         if answer is not None:
             call.reply.answer_now(answer)
             call.is_answered = True
@@ -160,8 +129,8 @@ class Handler:
         if call.caller.coding is not None or call.route.action in ASKS_NODES:
             return False
         body = call.body or b""
-        intake.claim(call.claim, len(body), self._max_body_bytes)
-        job = call.job = self._job(call, body)
+        intake.claim(call.claim, len(body), self._reception.max_body_bytes)
+        job = call.job = self._reception.job(call, body)
         if job.ask.form in asking.DETOURS:
             return False
         if not self._understood:
@@ -234,7 +203,7 @@ class Handler:
             return
         job = call.job
         if job is None:
-            answer = self._open(call)
+            answer = self._reception.open(call)
             if answer is not None:
                 await call.reply.answer(answer)
                 return
@@ -245,9 +214,9 @@ class Handler:
             body: bytes | Outline | None = call.body
             if body is None or call.caller.coding is not None:
                 body = await intake.read_body(
-                    call, self._max_body_bytes, call.claim, expects=call.caller.expects
+                    call, self._reception.max_body_bytes, call.claim, expects=call.caller.expects
                 )
-            job = call.job = self._job(call, body)
+            job = call.job = self._reception.job(call, body)
         # 4., 5., 6. choose, forward, relay
         server = self._detours if job.ask.form in asking.DETOURS else self._attempts
         await server.serve(job)
@@ -269,136 +238,6 @@ class Handler:
 
     def _next_id(self) -> str:
         return f"{self._id_prefix}{next(self._ids):08x}"
-
-    # 2. parse, the head; 3. admit. The body only then: nobody without a key makes us hold one
-    def _open(self, call: Call) -> Answer | None:
-        """What is asked and who asks; our answer when it takes neither the body nor a node."""
-        record = call.record
-        match, caller = self._parse_head(call, record, call.reply)
-        if match.route.action is Action.OPTIONS:
-            return self._options(match, caller, record)
-        view = call.view = self._view()
-        if call.judged_by is not view or not call.principal.is_lasting:
-            call.principal = self._admit(call, view, match, caller)
-            call.judged_by = view
-        principal = call.principal
-        record.key_id = principal.key_id
-        if match.route.action in ASKS_NODES:
-            return None
-        if match.route.action not in {Action.INFER, Action.SHOW}:
-            return self._local(view, match, principal, record)
-        if self._gate.is_full:
-            raise RefusedRequestError(ErrorCode.OVERLOADED, FULL, closes=_has_unread_body(call))
-        return None
-
-    def _parse_head(self, call: Call, record: Record, reply: Reply) -> tuple[Match, Caller]:
-        match = call.match
-        if match is None:
-            path = intake.path(call)
-            if path is not call.target:
-                record.dialect = dialect_of(path)
-            call.caller = caller_of(call, self._origins, self._hosts)
-            if call.caller.headers:
-                reply.headers.update(call.caller.headers)
-            match = call.match = _found(call.method, path)
-        elif call.caller.headers:
-            reply.headers.update(call.caller.headers)
-        record.route = match.route.path
-        record.dialect = match.route.dialect
-        call.route = match.route
-        return match, call.caller
-
-    def _options(self, match: Match, caller: Caller, record: Record) -> Answer:
-        headers = {"Allow": match.allow, "X-Request-Id": record.request_id}
-        if caller.origin is not None:
-            headers.update(preflight_headers(caller.origin))
-        record.status, record.outcome = 204, Outcome.OK
-        return Answer(204, headers)
-
-    def _view(self) -> Applied:
-        """The snapshot of this request: taken once, whatever is applied meanwhile."""
-        if self._lifecycle.phase is Phase.CLOSING:
-            raise RefusedRequestError(ErrorCode.DRAINING, closes=True)
-        view = self._state.current
-        if view is None:
-            raise RefusedRequestError(ErrorCode.NOT_READY)
-        return view
-
-    def _admit(self, call: Call, view: Applied, match: Match, caller: Caller) -> Principal:
-        if not caller.is_host_ours and self._identifier.is_open(view.keys):
-            raise RefusedRequestError(ErrorCode.HOST_NOT_ALLOWED, closes=_has_unread_body(call))
-        if match.route.access is Access.ANYONE and match.key is None:
-            return ANYONE
-        try:
-            return self._identifier.judge(
-                view.keys,
-                caller.given,
-                path_key=match.key,
-                query=call.target.partition("?")[2],
-                address=call.client,
-            )
-        except NotIdentifiedError as error:
-            wait = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else None
-            raise RefusedRequestError(
-                error.code, status=error.status, headers=wait, closes=_has_unread_body(call)
-            ) from error
-
-    def _local(self, view: Applied, match: Match, principal: Principal, record: Record) -> Answer:
-        """What is answered from memory."""
-        if match.route.action is Action.ONE_NODE:
-            raise RefusedRequestError(ErrorCode.NOT_IMPLEMENTED, closes=True)
-        content_type, body = self._shelf.take(view, match, principal.visible)
-        record.status, record.outcome, record.bytes_out = 200, Outcome.OK, len(body)
-        headers = {"Content-Type": content_type, "X-Request-Id": record.request_id}
-        return Answer(200, headers, body, closes=self._lifecycle.is_draining)
-
-    # 2. parse, the body
-    def _job(self, call: Call, body: bytes | Outline) -> Job:
-        record, view = call.record, call.view
-        record.bytes_in = len(body)
-        try:
-            ask = (
-                self._form_ask(call, body)
-                if call.route.takes_form and isinstance(body, bytes)
-                else asking.parse(call.route, body, max_body_bytes=self._max_body_bytes)
-            )
-        except asking.BadRequestError as error:
-            raise RefusedRequestError(error.code, error.detail, status=error.status) from error
-        record.is_stream = ask.streaming
-        principal = call.principal
-        is_looking = call.route.action is Action.SHOW
-        if not is_allowed(
-            ask.canonical, principal.visible if is_looking else principal.allowed_models
-        ):
-            raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
-        entry = view.pools.models.get(ask.canonical)
-        if entry is not None:
-            # Only models of the snapshot become labels and log fields.
-            record.model = entry.model.name
-        interval_s = filler_after_s(view.config, call.route.framing) if ask.streaming else 0.0
-        if interval_s:
-            call.reply.filler = Filler(
-                call.reply, call.route.framing, interval_s, record.request_id
-            )
-        return Job(
-            view=view,
-            ask=ask,
-            fields=b"%bX-Request-Id: %b\r\n"
-            % (
-                call.caller.fields if not ask.content_type else _fields_of_form(call, ask),
-                record.request_id.encode(),
-            ),
-            record=record,
-            reply=call.reply,
-            closes=self._lifecycle.is_draining,
-        )
-
-    def _form_ask(self, call: Call, body: bytes) -> asking.Ask:
-        limit = self._max_body_bytes
-        # It is written anew beside what came, so that for a moment there are two.
-        intake.claim(call.claim, 2 * len(body), 2 * limit)
-        kind = call.headers.get("Content-Type", "")
-        return asking.parse_form(call.route, body, kind, max_body_bytes=limit)
 
     def _refused(self, error: RefusedRequestError, call: Call, record: Record) -> Answer:
         record.status, record.code, record.outcome = (
@@ -468,25 +307,3 @@ class Handler:
         )
         error = RefusedRequestError(code, SENTENCES[code], status=status, closes=True)
         return error_answer(error, Dialect.NATIVE, request_id)
-
-
-def _fields_of_form(call: Call, ask: asking.Ask) -> bytes:
-    """What a node is told of a client, with the type that the body has for once."""
-    return call.caller.fields.replace(
-        b"Content-Type: application/json\r\n", f"Content-Type: {ask.content_type}\r\n".encode()
-    )
-
-
-def _found(method: str, path: str) -> Match:
-    try:
-        return lookup(method, path)
-    except NoRouteError as error:
-        raise RefusedRequestError(ErrorCode.ROUTE_NOT_FOUND) from error
-    except WrongMethodError as error:
-        raise RefusedRequestError(
-            ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": error.allow}
-        ) from error
-
-
-def _has_unread_body(call: Call) -> bool:
-    return not call.content.is_eof()
