@@ -203,11 +203,20 @@ def peak_kib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def sound(start: bytes) -> bytes:
+    """The first sound request that begins so."""
+    return next(each for each in SEEDS if each.startswith(start))
+
+
 PIPELINES: Final = {
     "known heads": [ORDINARY, ORDINARY],
     "another length": [ORDINARY, ORDINARY.replace(b"48", b"49").replace(b":false", b": false")],
-    "answered from memory, then by a node": [SEEDS[4], ORDINARY, SEEDS[5]],
-    "a stream, then a known head": [SEEDS[16], ORDINARY],
+    "answered from memory, then by a node": [
+        sound(b"GET /api/version"),
+        ORDINARY,
+        sound(b"GET /api/tags"),
+    ],
+    "a stream, then a known head": [sound(b"POST /api/generate"), ORDINARY],
 }
 
 
