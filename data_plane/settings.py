@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from shared.wire import MIN_KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 MAX_HEADER_BYTES: Final = 8_190
 """One header line; longer ones are refused by the parser (431). Enough for any token or cookie."""
@@ -122,10 +125,20 @@ def load(environ: Mapping[str, str]) -> Settings:
             environ, "AIVONX_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")
         ),
         origins=read.items(environ, "AIVONX_ORIGINS"),
-        hosts=read.items(environ, "AIVONX_HOSTS"),
+        hosts=_hosts(environ),
         instance=read.text(environ, "AIVONX_INSTANCE", "") or _unique_instance(),
         workers=_workers(environ),
     )
+
+
+def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
+    names = read.items(environ, "AIVONX_HOSTS")
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise read.SettingError(
+                "AIVONX_HOSTS", "must be host names without scheme or port, as proxy.lan"
+            )
+    return names
 
 
 def _redis_url(environ: Mapping[str, str]) -> str:

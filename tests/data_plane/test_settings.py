@@ -48,6 +48,8 @@ def test_secrets_are_not_shown() -> None:
         ("AIVONX_MAX_BODY_BYTES", "-1"),
         ("AIVONX_DRAIN_TIMEOUT_S", "soon"),
         ("AIVONX_LOG_FORMAT", "xml"),
+        ("AIVONX_HOSTS", "http://proxy.lan"),
+        ("AIVONX_HOSTS", "proxy.lan,proxy.lan:80"),
         ("AIVONX_REPORT_INTERVAL_S", "60"),
         ("AIVONX_WORKERS", "0"),
         ("AIVONX_WORKERS", "65"),
