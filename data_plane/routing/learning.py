@@ -7,6 +7,7 @@ gets tried and then is known.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import exp, log
 from typing import Any, Final
 
@@ -34,6 +35,9 @@ PRIOR_CROWDING: Final = 0.2
 CROWDING_WEIGHT: Final = 4.0
 CLOSE_S: Final = 0.05
 """A wait that is shorter was none."""
+
+ENOUGH: Final = 8
+"""Nodes that a guess for another node is made from."""
 
 EVIDENCE: Final = 8
 DRIFT: Final = log(1.8)
@@ -163,6 +167,7 @@ class Pair:
     def of(cls, kept: _Dumped) -> Pair:
         """The reverse of `dump`."""
         pair = cls()
+        pair.count = REMEMBERED
         pair.prefill = [value for value in kept.prefill if value > 0][-WINDOW:]
         pair.steps = [value for value in kept.steps if value > 0][-WINDOW:]
         pair.load_s, pair.first_byte_s = kept.load_s, kept.first_byte_s
@@ -217,6 +222,9 @@ class Learned:
 
         self.habits: dict[str, Habits] = {}
         self._rates: dict[tuple[str, str], Rates] = {}
+        """What was measured, and `_guesses` what was taken from others, until that changes."""
+
+        self._guesses: dict[tuple[str, str], Rates] = {}
 
     def pair(self, node_id: str, key: str) -> Pair:
         """What was learned of a node with a model, to be added to; call `changed` then."""
@@ -234,11 +242,11 @@ class Learned:
 
     def changed(self, node_id: str, key: str) -> None:
         """A pair has one more sample. Guesses from it are made anew as it becomes better known."""
+        self._rates.pop((node_id, key), None)
+        self._guesses.pop((node_id, key), None)
         count = self.pairs[node_id][key].count
         if count <= WINDOW and count & (count - 1) == 0:
-            self._rates.clear()
-        else:
-            self._rates.pop((node_id, key), None)
+            self._guesses.clear()
 
     def keep(self, node_ids: frozenset[str], sizes: dict[str, float]) -> None:
         """Forget nodes and models that are no more."""
@@ -250,6 +258,7 @@ class Learned:
         for key in self.habits.keys() - sizes.keys():
             del self.habits[key]
         self._rates.clear()
+        self._guesses.clear()
 
     def dump(self) -> bytes:
         """What a restart shall know, as JSON."""
@@ -277,12 +286,17 @@ class Learned:
             habits = self.habits[key] = Habits()
             habits.factor, habits.prompt, habits.output = factor, prompt, output
         self._rates.clear()
+        self._guesses.clear()
 
     def rates(self, node_id: str, key: str, sizes: dict[str, float], told: float) -> Rates:
         """The best that is known or can be guessed; `told` are the slots that the operator says."""
-        found = self._rates.get((node_id, key))
+        which = node_id, key
+        found = self._rates.get(which) or self._guesses.get(which)
         if found is None:
-            found = self._rates[node_id, key] = self._judge(node_id, key, sizes, told)
+            pair = self.pairs.get(node_id, {}).get(key)
+            is_known = pair is not None and bool(pair.prefill and pair.steps)
+            found = self._judge(node_id, key, sizes, told)
+            (self._rates if is_known else self._guesses)[which] = found
         return found
 
     def _judge(self, node_id: str, key: str, sizes: dict[str, float], told: float) -> Rates:
@@ -341,7 +355,8 @@ class Learned:
         return sum(known) / len(known) if known else None
 
     def _elsewhere(self, key: str) -> list[Pair]:
-        return [pairs[key] for pairs in self.pairs.values() if key in pairs]
+        holders = (pairs[key] for pairs in self.pairs.values() if key in pairs)
+        return list(islice((pair for pair in holders if pair.count), ENOUGH))
 
 
 _UNKNOWN: Final = Pair()

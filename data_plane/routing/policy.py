@@ -46,6 +46,8 @@ SMALL_TOKENS: Final = 500
 """One in a hundred small requests goes to a node that nothing was heard of for so long."""
 
 _NOBODY: Final[frozenset[str]] = frozenset()
+_cost: Final = attrgetter("cost_s")
+_hit: Final = attrgetter("hit")
 
 
 class Policy:
@@ -254,7 +256,7 @@ class Policy:
         if len(few) < candidates:
             for each in found:
                 self._shortlists.weighed(each.node.id, demand.key, each.cost_s)
-        found.sort(key=attrgetter("cost_s"))
+        found.sort(key=_cost)
         best, reason = self._best_of(found, demand, now)
         self._last = (arrival, best, demand)
         if held is not None and not best.is_free and best.rates.is_bounded:
@@ -268,6 +270,8 @@ class Policy:
 
     def _unhung(self, usable: list[PoolNode], key: str) -> list[PoolNode]:
         """Those of the nodes that can load the model or have it, if there are any."""
+        if not self._shadow.hangs:
+            return usable
         places = self._shadow.places
         left = [
             node
@@ -295,7 +299,7 @@ class Policy:
                 if dice() * equals < 1.0:
                     best = each
         if demand.blocks:
-            near = max(found, key=lambda each: each.hit)
+            near = max(found, key=_hit)
             is_worth = near.hit >= HIT_SHARE and near.hit > best.hit
             if is_worth and near.ttft_s <= best.ttft_s + HIT_GRACE_S:
                 return near, Reason.PREFIX

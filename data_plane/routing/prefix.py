@@ -71,12 +71,17 @@ class Prompts:
         """The latest first."""
 
     def longest(self, blocks: tuple[int, ...], depth: int) -> tuple[int, int]:
-        """Of the latest `depth`: the most blocks in common, and at which place (0: the latest)."""
+        """Of the latest `depth`: the most blocks in common, and at which place (0: the latest).
+
+        The prompt has at least one block.
+        """
         best = place = 0
+        first = blocks[0]
         for position, kept in enumerate(self.kept[:depth]):
-            length = common(kept, blocks)
-            if length > best:
-                best, place = length, position
+            if kept[0] == first:
+                length = common(kept, blocks)
+                if length > best:
+                    best, place = length, position
         return best, place
 
     def hit(self, blocks: tuple[int, ...]) -> float:

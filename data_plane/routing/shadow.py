@@ -227,6 +227,8 @@ class Shadow:
         self.places: dict[str, Place] = {}
         self.flights: dict[int, Flight] = {}
         self._holders: dict[str, set[str]] = {}
+        self.hangs = False
+        """Whether a load was ever found to hang: else nobody needs to look for such nodes."""
 
     def place(self, node_id: str) -> Place:
         """What the node is doing."""
@@ -369,6 +371,7 @@ class Shadow:
                 place = self.place(flight.node_id)
                 if flight.key not in place.hanging:
                     place.hanging.add(flight.key)
+                    self.hangs = True
                     found.append((flight.node_id, flight.key))
         return found
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from data_plane.routing.pools import PoolNode
 
 WEIGH_ALL: Final = 16
-"""Up to so many are all weighed, and of more this many."""
+"""Up to so many are all weighed."""
+
+WEIGHED: Final = 10
+"""Of more, this many."""
 
 MOST_INDEXED: Final = 20_000
 """Beginnings of prompts that are remembered; then it begins anew."""
@@ -65,13 +68,12 @@ class Shortlists:
         if len(holders) <= WEIGH_ALL:
             return holders
         costs = self._costs.get(key, {})
-        few = nsmallest(WEIGH_ALL, holders, key=lambda node: costs.get(node.id, -1.0))
+        by_id = {node.id: node for node in holders}
+        few = nsmallest(WEIGHED, by_id, key=lambda node_id: costs.get(node_id, -1.0))
         self._turn += 1
-        few.append(holders[self._turn % len(holders)])
-        near = self._nearest(blocks)
-        if near:
-            few.extend(node for node in holders if node.id in near)
-        return list(dict.fromkeys(few))
+        few.append(holders[self._turn % len(holders)].id)
+        few += self._nearest(blocks)
+        return [by_id[node_id] for node_id in dict.fromkeys(few) if node_id in by_id]
 
     def _nearest(self, blocks: tuple[int, ...]) -> list[str]:
         for length in reversed(_STEPS):

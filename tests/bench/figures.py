@@ -34,6 +34,8 @@ class Figures:
     open_cpu_per_chunk_us: float | None = None
     open_delay_p50_us: float | None = None
     open_delay_p99_us: float | None = None
+    choosing_6_us: float | None = None
+    choosing_100_us: float | None = None
     errors: int = 0
 
     def value(self, measure: str) -> float | None:
@@ -68,6 +70,8 @@ ROWS = (
     Row("open_cpu_per_chunk_us", "  CPU µs/chunk"),
     Row("open_delay_p50_us", "  chunk delay p50 µs", digits=0),
     Row("open_delay_p99_us", "  chunk delay p99 µs", digits=0),
+    Row("choosing_6_us", "choosing of 6, p50 µs", is_compared=False),
+    Row("choosing_100_us", "  of 100, p99 µs", is_compared=False),
     Row("errors", "errors", digits=0, is_compared=False),
 )
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import budgets
+import deciding
 import peers
 import provide
 import scenarios
@@ -104,6 +105,12 @@ class Run:
                 open_delay_p50_us=flow.seen.delay_p50,
                 open_delay_p99_us=flow.seen.delay_p99,
                 errors=figures.errors + flow.seen.errors,
+            )
+        if name == OURS:
+            figures = dataclasses.replace(
+                figures,
+                choosing_6_us=deciding.percentiles(6)[0],
+                choosing_100_us=deciding.percentiles(100)[1],
             )
         self.outcome.columns.append(figures)
 
