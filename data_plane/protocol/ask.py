@@ -291,7 +291,7 @@ def _model(route: Route, members: dict[str, msgspec.Raw]) -> str:
             return value
     if route.names_empty_model:
         raise BadRequestError(404, ErrorCode.MODEL_NOT_FOUND, route.unknown_model(""))
-    raise BadRequestError(400, ErrorCode.INVALID_MODEL, "model is required")
+    raise BadRequestError(400, ErrorCode.INVALID_MODEL, route.without_model)
 
 
 @lru_cache(maxsize=4_096)

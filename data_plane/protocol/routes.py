@@ -112,6 +112,9 @@ class Route:
     same_digest_only: bool = False
     """Vectors of two versions of a model do not compare, so a drifted copy may not help out."""
 
+    without_model: str = "model is required"
+    """What Ollama says (with 400) to a request that names none."""
+
     quotes_unknown_model: bool = False
     """As Ollama's sentence on this route does."""
 
@@ -180,6 +183,7 @@ def _read(path: str, action: Action, dialect: Dialect = Dialect.NATIVE) -> Route
 
 
 _MODEL_OR_NAME: Final = ("model", "name")
+_NO_NAME: Final = SENTENCES[ErrorCode.INVALID_MODEL]
 
 
 def _manage(method: str, path: str, request_type: str = "", **more: Any) -> Route:
@@ -204,7 +208,7 @@ def _of_one_node(method: str, path: str) -> Route:
     )
 
 
-def _follow(path: str, request_type: str) -> Route:
+def _follow(path: str, request_type: str, **more: Any) -> Route:
     """An order whose progress is streamed."""
     return _manage(
         "POST",
@@ -213,6 +217,7 @@ def _follow(path: str, request_type: str) -> Route:
         model_keys=_MODEL_OR_NAME,
         framing=Framing.NDJSON,
         streams_by_default=True,
+        **more,
     )
 
 
@@ -275,11 +280,24 @@ ROUTES: Final = (
         model_keys=("model",),
         takes_form=True,
     ),
-    _follow("/api/pull", "PullRequest"),
+    _follow("/api/pull", "PullRequest", without_model=_NO_NAME),
     _follow("/api/push", "PushRequest"),
-    _follow("/api/create", "CreateRequest"),
-    _manage("POST", "/api/copy", "CopyRequest", model_keys=("source",), quotes_unknown_model=True),
-    _manage("DELETE", "/api/delete", "DeleteRequest", model_keys=_MODEL_OR_NAME),
+    _follow("/api/create", "CreateRequest", without_model=_NO_NAME),
+    _manage(
+        "POST",
+        "/api/copy",
+        "CopyRequest",
+        model_keys=("source",),
+        without_model="source is required",
+        quotes_unknown_model=True,
+    ),
+    _manage(
+        "DELETE",
+        "/api/delete",
+        "DeleteRequest",
+        model_keys=_MODEL_OR_NAME,
+        without_model=_NO_NAME,
+    ),
     _of_one_node("POST", "/api/me"),
     _of_one_node("POST", "/api/signout"),
     _of_one_node("POST", "/api/experimental/web_search"),

@@ -183,7 +183,8 @@ async def create(call: Call) -> web.StreamResponse:
         raise AnswerError(400, f"json: cannot unmarshal number into {field}")
     if any(digest.replace("-", ":") not in call.node.library.blobs for digest in files.values()):
         raise AnswerError(400, "blob does not exist")
-    base = call.node.library.find(fields["from"]) if fields.get("from") else made(name)
+    source = fields.get("from")
+    base = call.node.library.find(checked_name(source)) if source else made(name)
     records: list[Json] = []
     if base is None:
         records = [
