@@ -247,10 +247,13 @@ class Stack:
             return "", 0
         return snapshot.epoch, snapshot.revision
 
-    def with_revision_added(self, sealed: bytes) -> bytes:
+    def with_revision_added(self, sealed: bytes, *, revokes_keys: bool = False) -> bytes:
         """The same snapshot as its own successor, as only the holder of the key can write it."""
         snapshot = wire.open_sealed(sealed, SNAPSHOT_KEY)
-        successor = msgspec.structs.replace(snapshot, revision=snapshot.revision + 1)
+        api_keys = snapshot.keys
+        if revokes_keys:
+            api_keys = tuple(msgspec.structs.replace(key, enabled=False) for key in api_keys)
+        successor = msgspec.structs.replace(snapshot, revision=snapshot.revision + 1, keys=api_keys)
         return wire.seal(successor, SNAPSHOT_KEY)
 
     def await_applied(self, within_s: float = APPLY_S) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from fakes.plane import MODEL
 from fakes.processes import eventually
 
 from shared import keys
@@ -17,12 +18,16 @@ FOUND_S = 12.0 + 1.0
 
 
 def test_a_snapshot_written_without_a_hint_is_applied_within_twelve_seconds(stack: Stack) -> None:
-    """F46."""
+    """F46. The snapshot revokes a key, which nobody has been told of."""
     stack.serving_node()
+    key = stack.api.key_create("first")["key"]
+    stack.await_applied()
+    assert stack.plane.chat(MODEL, key=key).status_code == 200
     epoch, revision = stack.plane.applied()
     stack.worker.freeze()  # so that nobody else publishes
 
-    stack.redis.set(keys.SNAPSHOT, stack.with_revision_added(stack.redis.get(keys.SNAPSHOT)))
+    sealed = stack.redis.get(keys.SNAPSHOT)
+    stack.redis.set(keys.SNAPSHOT, stack.with_revision_added(sealed, revokes_keys=True))
     written_at = time.monotonic()
 
     eventually(
@@ -30,4 +35,5 @@ def test_a_snapshot_written_without_a_hint_is_applied_within_twelve_seconds(stac
         lambda: stack.plane.applied() == (epoch, revision + 1),
         FOUND_S,
     )
+    assert stack.plane.chat(MODEL, key=key).status_code == 401
     print(f"a lost hint was found after {time.monotonic() - written_at:.1f} s")
