@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import time
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from aiohttp import web
 
+from data_plane.account import Account
 from data_plane.admission.gate import Gate
 from data_plane.admission.hosts import Hosts
 from data_plane.admission.identify import Identifier
@@ -28,10 +25,12 @@ from data_plane.proxy.cloud_status import CloudStatus
 from data_plane.proxy.detours import Detours
 from data_plane.proxy.findings import Findings
 from data_plane.proxy.handler import Handler
+from data_plane.proxy.judgement import Judgement
 from data_plane.proxy.management import Management
 from data_plane.proxy.orders import Orders
 from data_plane.proxy.reception import Reception
 from data_plane.proxy.relisting import Relisting
+from data_plane.proxy.selection import Selection
 from data_plane.proxy.server import Server, require_safe_aiohttp
 from data_plane.proxy.shards import Shards
 from data_plane.proxy.shelf import Shelf
@@ -51,16 +50,15 @@ from data_plane.upstream.forward import Forwarder
 from data_plane.upstream.lease import Leases
 from data_plane.upstream.probe import Latencies, Prober
 from data_plane.upstream.watch import Watch
-from shared.reports import NodeReport, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import socket
+    from collections.abc import Mapping
 
     from data_plane.host.place import Place
     from data_plane.settings import Settings
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Log
-    from data_plane.telemetry.metrics import Sample
     from shared.snapshot import LoadedModel
 
 STALE_VERDICTS_S: Final = 30.0
@@ -68,13 +66,6 @@ STALE_VERDICTS_S: Final = 30.0
 
 LAST_WORDS_S: Final = 2.0
 """After the drain deadline: for the error records of the answers that were cut off."""
-
-
-def _version() -> str:
-    try:
-        return version_of("aivonx-proxy")
-    except PackageNotFoundError:  # started from a checkout, which is not installed
-        return "dev"
 
 
 class App:
@@ -109,10 +100,22 @@ class App:
         )
         self.memory = Memory(self.policy, settings.data_dir / "data_plane", log, self.metrics)
         self._wire_upstream()
+        self.account = Account(
+            instance=settings.instance,
+            state=self.state,
+            lifecycle=self.lifecycle,
+            gate=self.gate,
+            leases=self.leases,
+            latencies=self.latencies,
+            circuits=self.circuits,
+            findings=self.findings,
+            sink=log.sink,
+            is_ready=lambda: self.health.is_ready,
+        )
         self._wire_sync()
         self._wire_path()
         self.state.on_applied(self._applied)
-        self.metrics.watch(self._samples)
+        self.metrics.watch(self.account.samples)
         self._sweep_finished_at = 0.0
         self._runners: list[web.ServerRunner] = []
         self._sites: list[web.SockSite] = []
@@ -146,7 +149,7 @@ class App:
         )
         self.reporter = Reporter(
             redis=self.redis,
-            make_report=self._report,
+            make_report=self.account.report,
             ear=self,
             log=self.log,
             metrics=self.metrics,
@@ -170,13 +173,20 @@ class App:
     def _wire_path(self) -> None:
         settings = self.settings
         self.shows = ShowCache()
+        self.selection = Selection(
+            policy=self.policy,
+            leases=self.leases,
+            circuits=self.circuits,
+            findings=self.findings,
+        )
         self.attempts = Attempts(
             forwarder=self.forwarder,
             leases=self.leases,
             policy=self.policy,
             circuits=self.circuits,
-            watch=self.watch,
             findings=self.findings,
+            selection=self.selection,
+            judgement=Judgement(self.findings, self.watch),
             gate=self.gate,
             metrics=self.metrics,
         )
@@ -209,11 +219,11 @@ class App:
         self.health = Health(
             self.metrics,
             (
-                ("phase", self._why_not_serving),
-                ("snapshot", self._why_no_snapshot),
+                ("phase", self.account.why_not_serving),
+                ("snapshot", self.account.why_no_snapshot),
                 ("loop", self.lag.why_not_ready),
             ),
-            self._facts,
+            self.account.facts,
         )
 
     # Starting and stopping
@@ -340,109 +350,7 @@ class App:
         view = self.state.current
         interval_s = view.config.health_interval_s if view is not None else 0.0
         age_s = time.time() - self._sweep_finished_at
-        self.attempts.verdicts_are_stale = age_s > interval_s + STALE_VERDICTS_S
-
-    def _report(self) -> Report:
-        view = self.state.current
-        return Report(
-            instance=self.settings.instance,
-            version=_version(),
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started_at=self.lifecycle.started_at,
-            reported_at=time.time(),
-            epoch=view.snapshot.epoch if view else "",
-            revision=view.snapshot.revision if view else 0,
-            ready=self.health.is_ready,
-            draining=self.lifecycle.is_draining,
-            requests_total=self.gate.requests_total,
-            nodes={node_id: self._node_report(node_id) for node_id in view.pools.nodes}
-            if view
-            else {},
-            refused=self.state.refused,
-            refresh_wanted=self.findings.refresh_wanted(),
-        )
-
-    def _node_report(self, node_id: str) -> NodeReport:
-        latency_s = self.latencies.values.get(node_id)
-        return NodeReport(
-            active_count=self.leases.own_count(node_id),
-            latency_s=round(latency_s, 6) if latency_s is not None else None,
-            standby=self.circuits.reasons.get(node_id),
-        )
-
-    def _why_not_serving(self) -> str:
-        phase = self.lifecycle.phase
-        return "" if phase is Phase.SERVING else phase.value
-
-    def _why_no_snapshot(self) -> str:
-        return "" if self.state.current is not None else "no snapshot has been applied"
-
-    def _facts(self) -> dict[str, object]:
-        view = self.state.current
-        return {
-            "instance": self.settings.instance,
-            "pid": os.getpid(),
-            "epoch": view.snapshot.epoch if view else None,
-            "revision": view.snapshot.revision if view else None,
-            "applied_at": view.applied_at if view else None,
-            "refused": msgspec.to_builtins(self.state.refused),
-            "in_flight": self.gate.in_flight,
-            "active_nodes": len(view.pools.active) if view else 0,
-            "down": dict(self.circuits.reasons),
-        }
-
-    def _samples(self) -> Iterator[Sample]:
-        view = self.state.current
-        nodes = view.pools.nodes.values() if view else ()
-        down = self.circuits.down
-        yield (
-            "active_requests",
-            "Requests of this instance at each node.",
-            ("node",),
-            [((node.name,), self.leases.own_count(node.id)) for node in nodes],
-        )
-        yield (
-            "node_active",
-            "1 while the node is in the active pool of this instance.",
-            ("node",),
-            [((node.name,), int(node.standby is None and node.id not in down)) for node in nodes],
-        )
-        yield (
-            "node_latency_seconds",
-            "Moving mean of probes.",
-            ("node",),
-            [
-                ((node.name,), self.latencies.values[node.id])
-                for node in nodes
-                if node.id in self.latencies.values
-            ],
-        )
-        yield "in_flight", "Requests being served.", (), [((), self.gate.in_flight)]
-        yield "connections", "Connections of clients.", (), [((), self.gate.connections)]
-        yield "retrying", "Requests on a further attempt.", (), [((), self.gate.retrying)]
-        yield "body_bytes", "Request bodies held in memory.", (), [((), self.gate.body_bytes)]
-        yield "spool_bytes", "Request bodies on disk.", (), [((), self.gate.spool_bytes)]
-        yield "tasks", "Named tasks alive.", (), [((), self.lifecycle.task_count)]
-        yield "ready", "1 while ready.", (), [((), int(self.health.is_ready))]
-        yield (
-            "log_lines_dropped_total",
-            "Log lines that did not fit.",
-            (),
-            [((), self.log.sink.dropped)],
-        )
-        yield (
-            "applied_revision",
-            "Revision in force.",
-            (),
-            [((), view.snapshot.revision if view else 0)],
-        )
-        yield (
-            "snapshot_age_seconds",
-            "Since the snapshot in force was built.",
-            (),
-            [((), time.time() - view.snapshot.built_at if view else 0)],
-        )
+        self.selection.verdicts_are_stale = age_s > interval_s + STALE_VERDICTS_S
 
 
 def _name(site: web.SockSite) -> str:

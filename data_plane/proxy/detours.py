@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from data_plane.protocol.ask import Form
 
 if TYPE_CHECKING:
-    from data_plane.proxy.attempts import Attempts, Job
+    from data_plane.proxy.attempts import Attempts
+    from data_plane.proxy.job import Job
     from data_plane.proxy.shards import Shards
     from data_plane.proxy.shows import Shows
     from data_plane.proxy.unloading import Unloading

@@ -18,7 +18,8 @@ from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
     from data_plane.admission.gate import BodyClaim
-    from data_plane.proxy.attempts import Attempts, Job
+    from data_plane.proxy.attempts import Attempts
+    from data_plane.proxy.job import Job
     from data_plane.upstream.answer import NodeAnswer
 
 NO_ROOM: Final = "too many large answers are being gathered at this moment; try again in a moment"

@@ -27,7 +27,7 @@ from data_plane.protocol.routes import (
 )
 from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
-from data_plane.proxy.attempts import Progress
+from data_plane.proxy.job import Progress
 from data_plane.proxy.reply import Answer, Reply
 from data_plane.telemetry.logs import Record
 from shared.codes import SENTENCES, ErrorCode, Outcome

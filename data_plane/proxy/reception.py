@@ -23,9 +23,9 @@ from data_plane.protocol.routes import (
 )
 from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError
-from data_plane.proxy.attempts import Job
 from data_plane.proxy.caller import caller_of
 from data_plane.proxy.filler import Filler, filler_after_s
+from data_plane.proxy.job import Job
 from data_plane.proxy.reply import Answer
 from data_plane.routing.permits import is_allowed
 from shared.codes import ErrorCode, Outcome

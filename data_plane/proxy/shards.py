@@ -23,8 +23,9 @@ from shared.codes import ErrorCode, Outcome
 if TYPE_CHECKING:
     from data_plane.admission.gate import BodyClaim, Gate
     from data_plane.protocol.shards import Shard
-    from data_plane.proxy.attempts import Attempts, Job
+    from data_plane.proxy.attempts import Attempts
     from data_plane.proxy.gathered import Gathered
+    from data_plane.proxy.job import Job
     from data_plane.routing.circuit import Circuits
 
 REASON: Final = "sharded"

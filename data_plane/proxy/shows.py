@@ -20,7 +20,8 @@ from shared.codes import Outcome
 
 if TYPE_CHECKING:
     from data_plane.admission.gate import Gate
-    from data_plane.proxy.attempts import Attempts, Job
+    from data_plane.proxy.attempts import Attempts
+    from data_plane.proxy.job import Job
 
 MAX_ENTRIES: Final = 512
 MAX_KEPT_BYTES: Final = 16 * 1024 * 1024

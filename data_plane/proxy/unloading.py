@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from data_plane.upstream.faults import NodeFailedError
 
 if TYPE_CHECKING:
-    from data_plane.proxy.attempts import Job
     from data_plane.proxy.findings import Findings
+    from data_plane.proxy.job import Job
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.pools import PoolNode
     from data_plane.upstream.forward import Forwarder

@@ -138,7 +138,7 @@ async def test_a_dead_node_costs_nothing_and_goes_to_standby(plane) -> None:
         assert answer.headers["X-Aivonx-Attempts"] == "2"
         assert plane.app.circuits.reasons == {"n1": "refused"}
         assert (await plane.chat()).headers["X-Aivonx-Attempts"] == "1"
-        report = plane.app._report()
+        report = plane.app.account.report()
         assert report.nodes["n1"].standby == "refused"
 
 
@@ -197,7 +197,7 @@ async def test_a_model_that_a_node_has_lost_is_not_asked_for_there_again(plane) 
         with plane.app.leases.take("n2", 0.0):
             await plane.chat()
             assert (await plane.chat()).headers["X-Aivonx-Attempts"] == "1"
-        assert plane.app._report().refresh_wanted == ("n1",)
+        assert plane.app.account.report().refresh_wanted == ("n1",)
         assert not plane.app.circuits.down
         assert plane.app.findings.without(CANONICAL) == {"n1"}
         await plane.apply(first, second)
@@ -287,9 +287,9 @@ async def test_verdicts_that_are_too_old_do_not_cause_an_outage(plane) -> None:
         await plane.apply(node)
         (known,) = plane.app.state.current.snapshot.nodes
         await apply_with_models(plane, msgspec.structs.replace(known, verdict=Verdict.UNHEALTHY))
-        plane.app.attempts.verdicts_are_stale = False
+        plane.app.selection.verdicts_are_stale = False
         assert (await plane.chat()).status == 503
-        plane.app.attempts.verdicts_are_stale = True
+        plane.app.selection.verdicts_are_stale = True
         answer = await plane.chat()
         assert answer.status == 200
         assert plane.lines()[-1]["reason"] == "panic"

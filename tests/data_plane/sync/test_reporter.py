@@ -71,7 +71,7 @@ async def test_the_sweeps_latencies_and_its_age_are_read(make_plane, engine) -> 
         plane = await make_plane(REDIS_URL=engine.url)
         await plane.apply(node)
         await until(lambda: plane.app.latencies.values.get("n1") == 0.25)
-        assert not plane.app.attempts.verdicts_are_stale
+        assert not plane.app.selection.verdicts_are_stale
 
 
 async def test_a_clean_stop_takes_the_report_away(make_plane, engine) -> None:

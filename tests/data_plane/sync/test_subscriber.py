@@ -173,14 +173,14 @@ async def test_an_older_revision_is_refused_and_reported(make_plane, engine) -> 
     publish(engine, make_snapshot({"a": []}, revision=4))
     await until(lambda: plane.app.state.refused)
     assert revision(plane) == 5
-    refused = plane.app._report().refused
+    refused = plane.app.account.report().refused
     assert (refused.revision, refused.reason) == (4, "older_revision")
     await asyncio.sleep(0.3)
     assert len(plane.lines("snapshot_refused")) == 1, "said once, not at every look"
     renewed = msgspec.structs.replace(make_snapshot({"b": []}, revision=1), epoch="another")
     publish(engine, renewed)
     await until(lambda: revision(plane) == 1)
-    assert plane.app._report().refused is None
+    assert plane.app.account.report().refused is None
 
 
 @pytest.mark.parametrize(

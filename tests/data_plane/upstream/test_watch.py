@@ -128,7 +128,7 @@ async def test_quiet_nodes_get_a_latency(plane) -> None:
         await plane.apply(node)
         plane.app.watch._routine_at["n1"] = 0.0
         await until(lambda: "n1" in plane.app.latencies.values)
-        assert plane.app._report().nodes["n1"].latency_s < 1.0
+        assert plane.app.account.report().nodes["n1"].latency_s < 1.0
 
 
 async def test_the_sweeps_latency_counts_once(plane) -> None:
