@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_S: Final = 0.02
-TAIL_LINES: Final = 30
+TAIL_LINES: Final = 12
 
 DIE_WITH_PARENT: Final = (
     *(sys.executable, "-I", "-S", "-c"),
