@@ -23,10 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))  # for the fakes
-
 import budgets
-import deciding
 import peers
 import provide
 import scenarios
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 RESULTS = HERE / "results"
 FLEET = 50  # nodes that every proxy chooses among
 CHOOSING_FLEETS = (2, 10, 100, 1_000)
@@ -109,12 +107,19 @@ class Run:
                 errors=figures.errors + flow.seen.errors,
             )
         if name == OURS:
-            figures = dataclasses.replace(
-                figures,
-                choosing_6_us=deciding.percentiles(6)[0],
-                choosing_100_us=deciding.percentiles(100)[1],
-            )
+            figures = dataclasses.replace(figures, **self.measure_deciding())
         self.outcome.columns.append(figures)
+
+    def measure_deciding(self) -> dict[str, float]:
+        """A choice by prediction alone, in a process of its own where the proxy ran."""
+        core = [] if self.bench.cores.proxy is None else [str(self.bench.cores.proxy)]
+        done = subprocess.run(
+            [sys.executable, HERE / "deciding.py", *core],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return json.loads(done.stdout)
 
     def measure_choosing(self) -> None:
         """Ours, on fleets of growing size."""
