@@ -1,0 +1,179 @@
+"""Our strategies: the product's own policy object, told and asked as the data plane does it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from fakes.snapshots import digest_of, make_loaded, make_model, make_snapshot
+from routing.rules import Rule
+from routing.scenarios import holders_of
+
+from data_plane.routing.events import Arrival, Choice, Finished, Hold
+from data_plane.routing.policy import Policy
+from data_plane.routing.pools import Pools
+from shared.model_names import ModelName
+from shared.snapshot import ProxyConfig, Strategy
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable
+
+    from routing.node import Record, Runner
+    from routing.rules import Asked
+    from routing.scenarios import Scenario
+
+MOST_BLOCKS: Final = 256  # the product hashes 64 KiB of a prompt
+GUESSED: Final = (0.8, 1.3)  # how far off bytes / 4 is, over or under
+
+
+class Ours(Rule):
+    """A strategy. `says` are what nodes say beyond old ones: the cached tokens."""
+
+    strategy = Strategy.PREDICTED
+    holds = False
+    is_told = False
+    """Whether it knows speeds, slots and times to load from the beginning."""
+
+    def __init__(self, scenario: Scenario, dice: random.Random) -> None:
+        super().__init__(scenario, dice)
+        self.arrivals: dict[int, Arrival] = {}
+        self.tickets: dict[int, int] = {}
+        self.canonical = {m.name: ModelName.parse(m.name).canonical for m in scenario.models}
+        self.policy = Policy(dice.random)
+        if self.is_told:
+            self.policy.remember(_truth(scenario))
+        self.policy.use(_pools(scenario, self.strategy, is_told=self.is_told), 0.0)
+        self.all = {name for name, _ in scenario.nodes}
+
+    def pick(self, asked: Asked, nodes: list[str], now: float) -> str | None:
+        """As the policy says."""
+        arrival = self.arrivals.get(asked.number) or self._arrival(asked)
+        down = self.all.difference(nodes) if len(nodes) < len(self.all) else frozenset()
+        choice = self.policy.choose(arrival, now, down=down, may_hold=self.holds)
+        if isinstance(choice, Hold):
+            return None
+        assert isinstance(choice, Choice), choice
+        return choice.node.id
+
+    def _arrival(self, asked: Asked) -> Arrival:
+        request = asked.request
+        low, high = GUESSED
+        guess = asked.tokens * (low + (high - low) * (asked.number * 0.618 % 1.0))
+        arrival = Arrival(
+            canonical=self.canonical[request.model],
+            digest=digest_of(request.model),
+            options_key="" if request.num_ctx is None else f'{{"num_ctx":{request.num_ctx}}}',
+            prompt_tokens=max(1, round(guess)),
+            blocks=asked.blocks[:MOST_BLOCKS],
+            is_embedding=request.is_embedding,
+            principal=request.principal,
+        )
+        self.arrivals[asked.number] = arrival
+        return arrival
+
+    def sent(self, asked: Asked, node: str, now: float) -> None:
+        """Tell it."""
+        self.tickets[asked.number] = self.policy.sent(self.arrivals[asked.number], node, now)
+
+    def first_byte(self, asked: Asked, node: str, now: float) -> None:
+        """Tell it."""
+        self.policy.first_byte(self.tickets[asked.number], now)
+
+    def finished(self, asked: Asked, node: str, record: Record, now: float) -> None:
+        """Tell it what the last record of any Ollama says."""
+        said = Finished(
+            load_s=record.load_s + 0.005,  # a model in memory takes some milliseconds too
+            prompt_tokens=record.prompt_tokens,
+            prompt_s=record.prompt_s,
+            eval_tokens=record.eval_tokens,
+            eval_s=record.eval_s,
+            total_s=record.total_s + 0.005,
+        )
+        del self.arrivals[asked.number]
+        self.policy.finished(self.tickets.pop(asked.number), said, now)
+
+    def aborted(self, asked: Asked, node: str, now: float) -> None:
+        """Tell it."""
+        self.policy.aborted(self.tickets.pop(asked.number), now)
+
+    def ps_seen(self, node: str, runners: Iterable[Runner], now: float) -> None:
+        """Tell it."""
+        loaded = [
+            make_loaded(
+                runner.model.name,
+                digest=digest_of(runner.model.name),
+                size_bytes=int(runner.memory),
+                size_vram_bytes=int(runner.memory),
+                context_length=runner.context,
+            )
+            for runner in runners
+        ]
+        self.policy.ps_seen(node, loaded, now)
+
+    def tick(self, now: float) -> None:
+        """Tell it."""
+        self.policy.tick(now)
+
+
+class LeastActive(Ours):
+    """The default."""
+
+    strategy = Strategy.LEAST_ACTIVE
+
+
+class LowestLatency(Ours):
+    """The least predicted wait plus measured first byte."""
+
+    strategy = Strategy.LOWEST_LATENCY
+
+
+class Predicted(Ours):
+    """With late binding."""
+
+    holds = True
+
+
+class Told(Predicted):
+    """A bound: it need not learn."""
+
+    is_told = True
+
+
+OURS: Final[dict[str, type[Rule]]] = {
+    "ours: least_active": LeastActive,
+    "ours: lowest_latency": LowestLatency,
+    "ours: predicted, not held": Ours,
+    "ours: predicted": Predicted,
+}
+
+
+def _pools(scenario: Scenario, strategy: Strategy, *, is_told: bool) -> Pools:
+    made = {
+        model.name: make_model(model.name, digest=digest_of(model.name), size_bytes=int(model.size))
+        for model in scenario.models
+    }
+    held: dict[str, list[Any]] = {name: [] for name, _ in scenario.nodes}
+    for model in scenario.models:
+        for name in holders_of(scenario, model):
+            held[name].append(made[model.name])
+    fields = {
+        name: {"max_parallel": preset.slots} if is_told else {} for name, preset in scenario.nodes
+    }
+    snapshot = make_snapshot(held, fields=fields)
+    return Pools.build(msgspec.structs.replace(snapshot, config=ProxyConfig(strategy=strategy)))
+
+
+def _truth(scenario: Scenario) -> bytes:
+    """What a policy that has seen everything would have kept."""
+    pairs: dict[str, dict[str, Any]] = {}
+    for name, preset in scenario.nodes:
+        for model in scenario.models:
+            pairs.setdefault(name, {})[digest_of(model.name)] = {
+                "prefill": [preset.prefill / model.scale] * 4,
+                "steps": [model.scale / preset.decode] * 4,
+                "load_s": 1.0 + model.size / preset.load_rate,
+                "slots": [(preset.slots, True), (preset.slots + 1, False)] * 2,
+            }
+    return json.dumps({"pairs": pairs, "habits": {}}).encode()
