@@ -63,10 +63,12 @@ def arrival_of(ask: Ask, pools: Pools, principal: str, *, with_prompt: bool) -> 
     then counts as one of which nothing is known.
     """
     entry = pools.models.get(ask.canonical)
+    is_embedding = ask.route.path in EMBEDDING_PATHS  # whose one token is the whole answer
     plain = Arrival(
         canonical=ask.canonical,
         digest=entry.model.digest if entry is not None else "",
-        is_embedding=ask.route.path in EMBEDDING_PATHS,
+        is_embedding=is_embedding,
+        is_streamed=ask.streaming or is_embedding,
         principal=principal,
     )
     if not isinstance(ask.body, bytes) or len(ask.body) > MAX_READ_BYTES or ask.content_type:

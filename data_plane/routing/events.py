@@ -32,6 +32,9 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that the client lets the answer have at most."""
 
     is_embedding: bool = False
+    is_streamed: bool = True
+    """False: the first byte of the answer comes with its last token, and tells nothing."""
+
     principal: str = ""
     """Whose request it is, for those that share fairly."""
 

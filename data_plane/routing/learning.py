@@ -191,7 +191,7 @@ class _Told(msgspec.Struct):
 class Habits:
     """What is known of one model, wherever it runs."""
 
-    __slots__ = ("_at", "_count", "factor", "output", "prompt")
+    __slots__ = ("_at", "_count", "_seen", "factor", "output", "prompt")
 
     def __init__(self) -> None:
         self.factor = 1.0
@@ -202,6 +202,26 @@ class Habits:
         """Moving means of tokens; the first values are those of a short chat."""
 
         self._count = self._at = 0.0
+        self._seen = 1
+
+    @classmethod
+    def of(cls, factor: float, prompt: float, output: float) -> Habits:
+        """What a restart knows."""
+        habits = cls()
+        habits.factor, habits.prompt, habits.output = factor, prompt, output
+        habits._seen = REMEMBERED
+        return habits
+
+    def saw(self, *, factor: float | None, prompt: int | None, output: int | None) -> None:
+        """One answer. The first ones weigh as in a plain mean: the guess is worth one of them."""
+        self._seen += 1
+        first = 1.0 / self._seen
+        if factor is not None:
+            self.factor = moved(self.factor, min(max(factor, 0.1), 10.0), max(first, 0.1))
+        if prompt:
+            self.prompt = moved(self.prompt, prompt, max(first, 0.1))
+        if output:
+            self.output = moved(self.output, output, max(first, 0.05))
 
     def arrived(self, now: float) -> None:
         """One more request."""
@@ -283,8 +303,7 @@ class Learned:
             for node_id, pairs in told.pairs.items()
         }
         for key, (factor, prompt, output) in told.habits.items():
-            habits = self.habits[key] = Habits()
-            habits.factor, habits.prompt, habits.output = factor, prompt, output
+            self.habits[key] = Habits.of(factor, prompt, output)
         self._rates.clear()
         self._guesses.clear()
 

@@ -20,6 +20,9 @@ FEW_TOKENS: Final = 48
 
 SMALL_HIT: Final = 0.1
 
+SHORTEST_S: Final = 1e-3
+"""What is shorter is not told apart."""
+
 
 def learn(learned: Learned, flight: Flight, finished: Finished, now: float) -> float | None:
     """Take in a whole answer. Returns the error of the prediction as log(actual / predicted) of
@@ -35,30 +38,36 @@ def learn(learned: Learned, flight: Flight, finished: Finished, now: float) -> f
         _learn_queue(pair, flight, finished)
     _learn_prompt(pair, flight, finished)
     _learn_steps(pair, flight, finished, now)
-    if flight.first_at is not None:
-        actual_s = max(flight.first_at - flight.sent_at, 1e-3)
+    actual_s = _first_s(flight, finished)
+    error = None
+    if actual_s is not None:
         waited_s = max(flight.wait_s, flight.load_s)
         pair.first_byte_s = moved(pair.first_byte_s, max(actual_s - waited_s, 0.0), 0.3)
         if not flight.is_cold:
             pair.saw_error(actual_s, flight.ttft_s)
+        error = log(actual_s / max(flight.ttft_s, SHORTEST_S))
     learned.changed(flight.node_id, flight.key)
-    return None if flight.first_at is None else _log_ratio(flight)
+    return error
 
 
-def _log_ratio(flight: Flight) -> float:
-    actual_s = (flight.first_at or flight.sent_at) - flight.sent_at
-    return log(max(actual_s, 1e-3) / max(flight.ttft_s, 1e-3))
+def _first_s(flight: Flight, finished: Finished) -> float | None:
+    """From sending to the first token. What is not streamed does not show it; the record may."""
+    if not flight.arrival.is_streamed:
+        if finished.total_s is None or finished.eval_s is None:
+            return None
+        return max(finished.total_s - finished.eval_s, SHORTEST_S)
+    if flight.first_at is None:
+        return None
+    return max(flight.first_at - flight.sent_at, SHORTEST_S)
 
 
 def _learn_habits(learned: Learned, flight: Flight, finished: Finished) -> None:
-    habits = learned.of_model(flight.key)
-    if finished.prompt_tokens:
-        habits.prompt = moved(habits.prompt, finished.prompt_tokens, 0.1)
-        if flight.arrival.prompt_tokens > 0:
-            factor = finished.prompt_tokens / flight.arrival.prompt_tokens
-            habits.factor = moved(habits.factor, min(max(factor, 0.1), 10.0), 0.1)
-    if finished.eval_tokens:
-        habits.output = moved(habits.output, finished.eval_tokens, 0.05)
+    estimated, told = flight.arrival.prompt_tokens, finished.prompt_tokens
+    learned.of_model(flight.key).saw(
+        factor=told / estimated if told and estimated > 0 else None,
+        prompt=told,
+        output=finished.eval_tokens,
+    )
 
 
 def _learn_load(pair: Pair, flight: Flight, finished: Finished) -> None:
@@ -82,8 +91,8 @@ def _learn_prompt(pair: Pair, flight: Flight, finished: Finished) -> None:
     cached = finished.cached_tokens
     _learn_hit(pair, flight, finished, tokens)
     seconds = finished.prompt_s
-    if seconds is None and flight.first_at is not None and not flight.is_cold and flight.was_alone:
-        seconds = flight.first_at - flight.sent_at  # compatible routes say no durations
+    if seconds is None and not flight.is_cold and flight.was_alone:
+        seconds = _first_s(flight, finished)  # compatible routes say no durations
     # Of a hit whose size nobody says, the time says nothing of the speed.
     fresh = tokens - cached if cached is not None else tokens if flight.hit < SMALL_HIT else 0
     if seconds and fresh >= FEW_TOKENS:
@@ -108,7 +117,9 @@ def _learn_steps(pair: Pair, flight: Flight, finished: Finished, now: float) -> 
     tokens, seconds = finished.eval_tokens, finished.eval_s
     if not tokens or tokens < 2:  # noqa: PLR2004 - one token is no interval
         return
-    if seconds is None and flight.first_at is not None:
+    if seconds is None and flight.arrival.is_streamed and flight.first_at is not None:
         seconds = now - flight.first_at
+    elif seconds is None and not flight.is_cold and flight.was_alone:
+        seconds = now - flight.sent_at - flight.ttft_s  # what reading should have left
     if seconds and seconds > 0:
         pair.saw_steps(seconds / tokens, max(float(flight.together), 1.0))

@@ -162,6 +162,7 @@ class Policy:
 
     def tick(self, now: float) -> list[tuple[str, str]]:
         """Once a second or so. Returns loads that hang, as (node, model), each once."""
+        self._shadow.presume(now)
         return self._shadow.watch(now)
 
     def _ended(self, ticket: int, now: float) -> Flight | None:

@@ -39,6 +39,7 @@ class Flight:
         "found",
         "hit",
         "is_cold",
+        "is_writing",
         "key",
         "load_s",
         "node_id",
@@ -74,6 +75,9 @@ class Flight:
         self.ahead = 0
         self.together = 1
         self.is_cold = False
+        self.is_writing = False
+        """It has its first token, as far as we can tell."""
+
         self.was_alone = True
 
     def left_s(self, now: float) -> float:
@@ -318,10 +322,25 @@ class Shadow:
         if flight is None or flight.first_at is not None:
             return
         flight.first_at = now
+        self._write(ticket, flight, now)
+        place = self.places.get(flight.node_id)
+        if place is not None and flight.is_cold:
+            place.hanging.clear()  # it can load
+
+    def presume(self, now: float) -> None:
+        """Answers that are not streamed have their first token by now, if they were predicted to:
+        nobody will say so.
+        """
+        for ticket, flight in self.flights.items():
+            if not flight.arrival.is_streamed and flight.sent_at + flight.ttft_s <= now:
+                self._write(ticket, flight, now)
+
+    def _write(self, ticket: int, flight: Flight, now: float) -> None:
         place = self.places.get(flight.node_id)
         runner = place.runners.get(flight.key) if place is not None else None
-        if place is None or runner is None or ticket not in runner.flights:
+        if flight.is_writing or place is None or runner is None or ticket not in runner.flights:
             return
+        flight.is_writing = True
         place.discounts(flight)
         share = flight.decode_s / max(flight.ends_at - flight.sent_at, 1e-6)
         flight.ends_at, flight.work_s = now + flight.decode_s, flight.work_s * min(share, 1.0)
@@ -329,8 +348,6 @@ class Shadow:
         runner.decoding += 1
         runner.unread -= flight.uncached
         runner.ready_at = min(runner.ready_at, now)
-        if flight.is_cold:
-            place.hanging.clear()  # it can load
 
     def ended(self, ticket: int, now: float) -> Flight | None:
         """It is over, well or not. None when nothing is known of it (any more)."""
@@ -345,10 +362,10 @@ class Shadow:
             if runner is not None and runner.flights.pop(ticket, None) is not None:
                 runner.used_at = now
                 place.busy -= not runner.flights
-                if flight.first_at is None:
-                    runner.unread -= flight.uncached
-                else:
+                if flight.is_writing:
                     runner.decoding -= 1
+                else:
+                    runner.unread -= flight.uncached
                 if runner.is_leaving and not runner.flights:
                     self._drop(place, flight.key)
         return flight
@@ -366,7 +383,10 @@ class Shadow:
         """
         found = []
         for flight in self.flights.values():
-            limit_s = max(LOAD_PATIENCE_S, LOAD_PATIENCE * flight.load_s)
+            expected_s = flight.load_s
+            if not flight.arrival.is_streamed:
+                expected_s += flight.decode_s
+            limit_s = max(LOAD_PATIENCE_S, LOAD_PATIENCE * expected_s)
             if flight.is_cold and flight.first_at is None and now - flight.sent_at > limit_s:
                 place = self.place(flight.node_id)
                 if flight.key not in place.hanging:

@@ -65,6 +65,12 @@ def test_embeddings_write_nothing() -> None:
     assert arrived("/api/embed", input="word " * 500).is_embedding
 
 
+def test_only_of_a_stream_the_first_byte_comes_before_the_last() -> None:
+    assert arrived().is_streamed
+    assert not arrived(stream=False).is_streamed
+    assert arrived("/api/embed", input="word").is_streamed  # all of its work is before the answer
+
+
 def test_the_reason_names_the_terms_and_the_second_best() -> None:
     terms = Terms(0.5, 2.0, 0.25, 0.0, wait_s=0.125, load_s=0.0)
     node = POOLS.nodes["alpha"]

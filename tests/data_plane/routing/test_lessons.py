@@ -40,7 +40,7 @@ def test_speeds_come_from_the_record() -> None:
     learned, pair = learned_from(flight_of(), said())
     assert pair.prefill == [2_000.0]
     assert pair.steps == [0.02]
-    assert learned.of_model("m").factor == pytest.approx(1.1)
+    assert learned.of_model("m").factor == pytest.approx(1.5)  # half way from the guess to 2
 
 
 def test_a_cached_prompt_says_nothing_of_speed_unless_the_node_says_how_much() -> None:
@@ -91,3 +91,31 @@ def test_the_first_byte_is_measured_without_the_wait_that_was_foreseen() -> None
 def test_the_error_of_the_prediction_is_told() -> None:
     assert learn(Learned(), flight_of(ttft_s=0.5), said(), 14.0) == pytest.approx(log(2.0))
     assert learn(Learned(), flight_of(first_at=None), said(), 14.0) is None
+
+
+def test_what_is_not_streamed_shows_no_first_token_but_its_record_does() -> None:
+    whole = Arrival(canonical="m", prompt_tokens=400, is_streamed=False)
+    flight = flight_of(arrival=whole, first_at=14.0)
+    learned = Learned()
+
+    error = learn(learned, flight, said(), 14.0)
+
+    assert error == pytest.approx(log(0.41 / 1.0))
+    assert learned.pair("a", "m").first_byte_s == pytest.approx(0.41)
+    assert learn(learned, flight, Finished(prompt_tokens=800, eval_tokens=100), 14.0) is None
+
+
+def test_an_answer_that_shows_nothing_but_its_length_is_timed_as_a_whole() -> None:
+    whole = Arrival(canonical="m", prompt_tokens=400, is_streamed=False)
+    _, pair = learned_from(
+        flight_of(arrival=whole, first_at=14.0), Finished(prompt_tokens=800, eval_tokens=100)
+    )
+    assert pair.prefill == []
+    assert pair.steps == [0.03]
+
+
+def test_the_first_answers_count_as_much_as_the_guess() -> None:
+    learned = Learned()
+    for _ in range(3):
+        learn(learned, flight_of(), said(eval_tokens=10), 14.0)
+    assert learned.of_model("m").output == pytest.approx((150 + 3 * 10) / 4)

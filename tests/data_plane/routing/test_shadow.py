@@ -104,3 +104,33 @@ def test_a_node_that_is_no_more_is_forgotten_with_its_requests_still_ending() ->
     assert shadow.holding("m") == set()
     shadow.first_byte(1, 1.0)
     assert shadow.ended(1, 1.0) is not None
+
+
+WHOLE = Arrival(canonical="m", is_streamed=False)
+
+
+def test_an_answer_that_is_not_streamed_is_taken_to_begin_when_it_should() -> None:
+    shadow = Shadow()
+    seen(shadow, "m")
+    shadow.sent(1, flight_of(arrival=WHOLE, uncached=300.0), 6_000, 0.0)
+    shadow.sent(2, flight_of(uncached=200.0), 6_000, 0.0)
+    runner = shadow.place("a").runners["m"]
+
+    shadow.presume(0.5)
+    assert (runner.decoding, runner.unread) == (0, 500.0)
+    shadow.presume(1.5)
+    assert (runner.decoding, runner.unread) == (1, 200.0)  # the other one would be seen
+
+    shadow.first_byte(1, 8.0)
+    shadow.ended(1, 8.0)
+    shadow.ended(2, 8.0)
+    assert (runner.decoding, runner.unread) == (0, 0.0)
+
+
+def test_a_long_answer_that_is_not_streamed_is_no_load_that_hangs() -> None:
+    shadow = Shadow()
+    flight = flight_of(arrival=WHOLE, load_s=5.0, decode_s=60.0)
+    shadow.sent(1, flight, 6_000, 0.0)
+    shadow.presume(10.0)
+    assert shadow.watch(2 * LOAD_PATIENCE_S) == []
+    assert shadow.watch(6 * LOAD_PATIENCE_S) == [("a", "m")]
