@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from data_plane.lifecycle import Lifecycle
     from data_plane.proxy.findings import Findings
     from data_plane.routing.circuit import Circuits
+    from data_plane.routing.model_circuit import ModelCircuits
     from data_plane.sync.applied import AppliedState
     from data_plane.telemetry.logs import Sink
     from data_plane.telemetry.metrics import Sample
@@ -48,6 +49,7 @@ class Account:
         leases: Leases,
         latencies: Latencies,
         circuits: Circuits,
+        models: ModelCircuits,
         findings: Findings,
         sink: Sink,
         is_ready: Callable[[], bool],
@@ -59,6 +61,7 @@ class Account:
         self._leases = leases
         self._latencies = latencies
         self._circuits = circuits
+        self._models = models
         self._findings = findings
         self._sink = sink
         self._is_ready = is_ready
@@ -115,6 +118,10 @@ class Account:
             "in_flight": self._gate.in_flight,
             "active_nodes": len(view.pools.active) if view else 0,
             "down": dict(self._circuits.reasons),
+            "failing_models": [
+                {"node": node_id, "model": model, "reason": reason}
+                for (node_id, model), reason in self._models.reasons().items()
+            ],
         }
 
     def samples(self) -> Iterator[Sample]:
@@ -133,6 +140,15 @@ class Account:
             "1 while the node is in the active pool of this instance.",
             ("node",),
             [((node.name,), int(node.standby is None and node.id not in down)) for node in nodes],
+        )
+        yield (
+            "failing_models",
+            "Models that each node fails with, by the circuits of this instance.",
+            ("node",),
+            [
+                ((node.name,), sum(node.id in failing for failing in self._models.open.values()))
+                for node in nodes
+            ],
         )
         yield (
             "node_latency_seconds",

@@ -35,9 +35,11 @@ from data_plane.proxy.server import Server, require_safe_aiohttp
 from data_plane.proxy.shards import Shards
 from data_plane.proxy.shelf import Shelf
 from data_plane.proxy.shows import ShowCache, Shows
+from data_plane.proxy.troubles import LOAD_HANGS, Troubles
 from data_plane.proxy.unloading import Unloading
 from data_plane.routing.circuit import Circuits
-from data_plane.routing.policy import Policy
+from data_plane.routing.model_circuit import ModelCircuits
+from data_plane.routing.policy import Policy, key_of
 from data_plane.settings import LISTEN_BACKLOG
 from data_plane.sync.applied import AppliedState
 from data_plane.sync.learned import Memory
@@ -88,6 +90,7 @@ class App:
         self.leases = Leases(HostCounts(place.board, place.number) if place else None)
         self.latencies = Latencies()
         self.circuits = Circuits()
+        self.model_circuits = ModelCircuits()
         self.lag = LoopLag(self.metrics)
         self.state = AppliedState(
             settings.snapshot_key, settings.data_dir / "data_plane", log, self.metrics
@@ -108,6 +111,7 @@ class App:
             leases=self.leases,
             latencies=self.latencies,
             circuits=self.circuits,
+            models=self.model_circuits,
             findings=self.findings,
             sink=log.sink,
             is_ready=lambda: self.health.is_ready,
@@ -136,6 +140,11 @@ class App:
         )
         self.findings = Findings(self.prober, self.lifecycle)
         self.findings.on_look(self._looked)
+        self.troubles = Troubles(
+            self.model_circuits, self.log, self.metrics, asyncio.get_running_loop().time
+        )
+        self.watch.on_return(self.model_circuits.forget)
+        self.memory.on_hang(self._load_hangs)
 
     def _wire_sync(self) -> None:
         settings = self.settings
@@ -167,6 +176,7 @@ class App:
             lifecycle=self.lifecycle,
             metrics=self.metrics,
             shows=self.shows,
+            models=self.model_circuits,
         )
         return Management(orders, Blobs(orders, self.circuits), relisting, self.circuits)
 
@@ -177,7 +187,9 @@ class App:
             policy=self.policy,
             leases=self.leases,
             circuits=self.circuits,
+            models=self.model_circuits,
             findings=self.findings,
+            dice=random.random,
         )
         self.attempts = Attempts(
             forwarder=self.forwarder,
@@ -186,7 +198,7 @@ class App:
             circuits=self.circuits,
             findings=self.findings,
             selection=self.selection,
-            judgement=Judgement(self.findings, self.watch),
+            judgement=Judgement(self.findings, self.watch, self.troubles),
             gate=self.gate,
             metrics=self.metrics,
         )
@@ -327,10 +339,17 @@ class App:
     def _applied(self, before: Applied | None, after: Applied) -> None:
         self.watch.use(after.pools)
         self.findings.use(before.snapshot if before else None, after.snapshot, after.pools)
+        self.troubles.use(after.pools)
         self.policy.use(after.pools, asyncio.get_running_loop().time())
         known = frozenset(after.pools.nodes)
         self.latencies.forget(known)
         self.forwarder.forget(known)
+
+    def _load_hangs(self, node_id: str, key: str) -> None:
+        view = self.state.current
+        for entry in view.pools.models.values() if view is not None else ():
+            if key_of(entry.model) == key:
+                self.troubles.note(node_id, entry.canonical, LOAD_HANGS, is_certain=True)
 
     def _looked(self, node_id: str, loaded: tuple[LoadedModel, ...]) -> None:
         self.policy.ps_seen(node_id, loaded, asyncio.get_running_loop().time())

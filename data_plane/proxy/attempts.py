@@ -202,7 +202,7 @@ class Attempts:
                 failure = await self._ask_node(job, node, passage, lease, flight)
         except NodeFailedError as error:
             self._metrics.attempt(node.name, error.fault)
-            self._judgement.learn_fault(node, error.fault)
+            self._judgement.learn_fault(job, node, error.fault)
             if job.reply.is_committed:
                 passage.broke(error)
                 return True
@@ -291,7 +291,7 @@ class Attempts:
     async def _give_up(self, job: Job, choice: NoNode | None) -> None:
         """No node is left to try: relay the 500 that was kept, or say what is wrong."""
         if job.kept is not None:
-            answer, body = job.kept
+            answer, body, _ = job.kept
             passage = Passage(
                 job.reply,
                 record=job.record,

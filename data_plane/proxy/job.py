@@ -34,8 +34,8 @@ class Job(msgspec.Struct, eq=False):
     closes: bool
     tried: set[str] = msgspec.field(default_factory=set)
     failures: set[Failure] = msgspec.field(default_factory=set)
-    kept: tuple[NodeAnswer, bytes] | None = None
-    """A 500 that is relayed if no other node does better."""
+    kept: tuple[NodeAnswer, bytes, str] | None = None
+    """A 500 that is relayed if no other node does better, its body, and the node's id."""
 
     is_retrying: bool = False
     flight: Flight | None = None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from data_plane.lifecycle import Lifecycle
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.shows import ShowCache
+    from data_plane.routing.model_circuit import ModelCircuits
     from data_plane.routing.pools import PoolNode
     from data_plane.sync.applied import AppliedState
     from data_plane.telemetry.metrics import Metrics
@@ -43,6 +44,7 @@ class Relisting:
         lifecycle: Lifecycle,
         metrics: Metrics,
         shows: ShowCache,
+        models: ModelCircuits,
     ) -> None:
         self._prober = prober
         self._state = state
@@ -51,6 +53,7 @@ class Relisting:
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._shows = shows
+        self._models = models
 
     async def look_at(self, nodes: Sequence[PoolNode]) -> None:
         """Ask these nodes what they hold; who does not say is left as it was."""
@@ -64,6 +67,7 @@ class Relisting:
                 listed = await self._prober.listed(node)
             if listed is not None:
                 self._findings.relisted(node.id)
+                self._models.forget(node.id)
                 self._state.note_listed(node.id, listed)
 
         await asyncio.gather(*(look(node) for node in nodes))

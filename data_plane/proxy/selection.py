@@ -10,9 +10,12 @@ from data_plane.routing.events import Arrival, Choice, Hold, NoNode
 from shared.snapshot import Strategy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.job import Job
     from data_plane.routing.circuit import Circuits
+    from data_plane.routing.model_circuit import ModelCircuits
     from data_plane.routing.policy import Policy
     from data_plane.upstream.lease import Leases
 
@@ -22,13 +25,23 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 class Selection:
     """Asks the policy for nodes. Made inside the running loop."""
 
-    def __init__(
-        self, *, policy: Policy, leases: Leases, circuits: Circuits, findings: Findings
+    def __init__(  # noqa: PLR0913 - wired once, in app
+        self,
+        *,
+        policy: Policy,
+        leases: Leases,
+        circuits: Circuits,
+        models: ModelCircuits,
+        findings: Findings,
+        dice: Callable[[], float],
     ) -> None:
         self._policy = policy
         self._rankings = policy.rankings
         self._leases = leases
         self._circuits = circuits
+        self._models = models
+        self._failing = models.open
+        self._dice = dice
         self._findings = findings
         self._now = asyncio.get_running_loop().time
         self.verdicts_are_stale = True
@@ -41,7 +54,11 @@ class Selection:
             choice = self._choose_beside(job, pools.older_than(least))
             if not isinstance(choice, NoNode):
                 return choice
-        elif not job.tried and not self._findings.speaks_against(job.ask.canonical):
+        elif (
+            not job.tried
+            and not self._findings.speaks_against(job.ask.canonical)
+            and job.ask.canonical not in self._failing
+        ):
             ranked = self._rankings.choose(
                 pools, job.ask.canonical, self._leases.counts, self._circuits.down
             )
@@ -50,14 +67,22 @@ class Selection:
         return self._choose_beside(job, _NOBODY)
 
     def _choose_beside(self, job: Job, too_old: frozenset[str]) -> Choice | NoNode:
-        """First without those that asked for a pause; then with them."""
-        excluded = self._findings.without(job.ask.canonical) | job.tried | too_old
-        busy = self._findings.busy(self._now())
-        choice = self._choose_among(job, excluded | busy if busy else excluded)
-        if isinstance(choice, NoNode) and busy:
+        """First without those that asked for a pause or fail with the model; then with those that
+        asked for a pause, for they can do it; then with all.
+        """
+        model, now = job.ask.canonical, self._now()
+        excluded = self._findings.without(model) | job.tried | too_old
+        busy, failing = self._findings.busy(now), self._models.avoided(model, now)
+        beside = busy | failing
+        choice = self._choose_among(job, excluded | beside if beside else excluded)
+        if isinstance(choice, NoNode) and busy and failing:
+            choice = self._choose_among(job, excluded | failing)
+        if isinstance(choice, NoNode) and beside:
             choice = self._choose_among(job, excluded)
         if isinstance(choice, NoNode) and choice.only_verdicts and self.verdicts_are_stale:
             choice = self._choose_among(job, excluded, panic=True)
+        if model in self._failing and isinstance(choice, Choice):
+            self._models.tried(choice.node.id, model, now, self._dice)
         return choice
 
     def _choose_among(

@@ -30,6 +30,11 @@ class Memory:
         self._path = directory / "learned.json"
         self._log = log
         self._metrics = metrics
+        self._listeners: list[Callable[[str, str], None]] = []
+
+    def on_hang(self, listener: Callable[[str, str], None]) -> None:
+        """Call `listener(node_id, key)` when the load of a model hangs, once for each load."""
+        self._listeners.append(listener)
 
     async def recall(self) -> None:
         """Take in what an earlier process has learned."""
@@ -51,6 +56,8 @@ class Memory:
     def _tick(self, now: float) -> None:
         for node_id, model in self._policy.tick(now):
             self._log.warning("load_hangs", node_id=node_id, model=model)
+            for listener in self._listeners:
+                listener(node_id, model)
         errors, self._policy.errors = self._policy.errors, []
         for error in errors:
             self._metrics.predicted(error)

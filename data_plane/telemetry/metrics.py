@@ -67,6 +67,9 @@ class Metrics:
         self._transitions = self._counter(
             "node_transitions", "Nodes moved by this instance's own eyes.", "to"
         )
+        self._model_transitions = self._counter(
+            "model_transitions", "Circuits of a model at a node that were opened or closed.", "to"
+        )
         self.snapshots_applied = self._counter("snapshots_applied", "Snapshots applied.")
         self._refused = self._counter("snapshots_refused", "Snapshots refused by reason.", "reason")
         self.persist_errors = self._counter(
@@ -152,6 +155,10 @@ class Metrics:
     def transition(self, to: str) -> None:
         """Count a node that this instance moved between the pools."""
         self._child(self._transitions, to).inc()
+
+    def model_transition(self, to: str) -> None:
+        """Count a circuit of a model at a node that this instance opened or closed."""
+        self._child(self._model_transitions, to).inc()
 
     def refused(self, reason: str) -> None:
         """Count a snapshot that was not applied."""

@@ -67,6 +67,11 @@ class Watch:
         self._failures: dict[str, int] = {}
         self._routine_at: dict[str, float] = {}
         self._suspects: set[str] = set()
+        self._listeners: list[Callable[[str], None]] = []
+
+    def on_return(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(node_id)` whenever a node comes back from standby."""
+        self._listeners.append(listener)
 
     def use(self, pools: Pools) -> None:
         """Watch the nodes of these pools from now on."""
@@ -190,6 +195,8 @@ class Watch:
             self._latencies.observe(node.id, result.latency_s)
         if self._circuits.probe_succeeded(node.id, now, rise=config.rise):
             self._moved(node, "active", "probes succeed")
+            for listener in self._listeners:
+                listener(node.id)
 
     def _failed(self, node: PoolNode, config: ProxyConfig, result: ProbeResult) -> None:
         now = asyncio.get_running_loop().time()
