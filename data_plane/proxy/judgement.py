@@ -1,20 +1,20 @@
 """What an answer of a node means: it is for the client, or why not, and what it says of the node.
 
-no connection          the node goes to standby, next node
-no or broken answer    the node is asked at once if it is there, next node
-503                    the node is passed over for a moment, next node
-500                    one other node; a second 500 is relayed: likely the request's own fault. One that
-the other node does not give, or that says that the model cannot be loaded,
-is held against this model at this node (`troubles`)
-404                    the node has lost the model, next node
-404, text/plain        the node's router has spoken: too old for this route, next node
-401, 403               the node takes our credential for a wrong one: passed over for a moment,
-next node. Of a model of the cloud it means that the node is not signed
-in there, or may not: next node, relayed if no other does better
-200, given up          one other node; a second one that gives up is believed
-200, an error within   the node's word to the client; as every break, held against the model there
-3xx, 101, compressed   502: the node does what we never asked for
-other statuses         the node's word to the client, relayed
+    no connection          the node goes to standby, next node
+    no or broken answer    the node is asked at once if it is there, next node
+    503                    the node is passed over for a moment, next node
+    500                    one other node; a second 500 is relayed: likely the request's own fault
+    404                    the node has lost the model, next node
+    404, text/plain        the node's router has spoken: too old for this route, next node
+    401, 403               the node takes our credential for a wrong one: passed over for a moment,
+                           next node. Of a model of the cloud it means that the node is not signed
+                           in there, or may not: next node, relayed if no other does better
+    200, given up          one other node; a second one that gives up is believed
+    3xx, 101, compressed   502: the node does what we never asked for
+    other statuses         the node's word to the client, relayed
+
+A 500 that the other node does not give or that says that the model cannot be loaded, an error
+within an answer and a broken one are held against this model at this node (`troubles`).
 """
 
 from __future__ import annotations
