@@ -66,6 +66,13 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     explain: bool = False
     """Say in a header of each answer why its node was chosen."""
 
+    max_waiting: int = 512
+    """Requests that a data plane holds at most until a slot of a node is free, where the strategy
+    is `predicted` and slots are known. 0 holds none: they queue at the nodes."""
+
+    max_wait_s: float = 300.0
+    """How long one may be held, and be predicted to be held."""
+
     health_interval_s: float = 60.0
     """Between two sweeps of the control plane over all nodes."""
 
@@ -186,6 +193,14 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Canonical names or globs over them; None: every model."""
 
     scopes: tuple[Scope, ...] = (Scope.INFERENCE,)
+    max_active: int | None = None
+    """Requests at once; None: as many as the proxy takes."""
+
+    requests_per_minute: int | None = None
+    """As a bucket that holds so many and fills evenly; None: no limit."""
+
+    priority: int = 0
+    """Of requests that wait for a slot the higher goes first."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

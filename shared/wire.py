@@ -16,6 +16,9 @@ Schema versions:
        that does not know the strategy refuses the snapshot and keeps the one before: upgrade the
        data planes first.
        later, optional: config.digest_drift. A reader that does not know it goes by the majority.
+       later, optional: config.max_waiting, config.max_wait_s, keys[].max_active,
+       keys[].requests_per_minute, keys[].priority. A reader that does not know them holds nothing
+       and limits nothing.
 A writer may add optional fields within a schema. Anything that an old reader would misread needs a
 new schema number, a row here, and a golden file in tests/contract.
 """

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.validators import ASCIIUsernameValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from control_plane.common.roles import Role
@@ -14,6 +15,9 @@ from shared.snapshot import Scope
 
 ROLES: Final = tuple((role.value, role.value) for role in Role)
 SCOPES: Final = tuple((scope.value, scope.value) for scope in Scope)
+
+MOST_REQUESTS: Final = 1_000_000
+MOST_URGENT: Final = 9
 
 
 def inference_only() -> list[str]:
@@ -72,6 +76,23 @@ class ApiKey(models.Model):
         null=True, blank=True, help_text="Model names, globs allowed; null: every model."
     )
     scopes = models.JSONField(default=inference_only, help_text="inference, manage, or both.")
+    max_active = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_REQUESTS)],
+        help_text="Requests at once at each data plane; null: no limit.",
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_REQUESTS)],
+        help_text="Requests per minute at each data plane; null: no limit.",
+    )
+    priority = models.SmallIntegerField(
+        default=0,
+        validators=[MinValueValidator(-MOST_URGENT), MaxValueValidator(MOST_URGENT)],
+        help_text="From -9 to 9: of requests that wait for a slot the higher goes first.",
+    )
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -18,6 +18,9 @@ def keys_for_snapshot() -> list[snapshot.ApiKey]:
             expires_at=key.expires_at.timestamp() if key.expires_at else None,
             allowed_models=None if key.allowed_models is None else tuple(key.allowed_models),
             scopes=tuple(snapshot.Scope(scope) for scope in key.scopes),
+            max_active=key.max_active,
+            requests_per_minute=key.requests_per_minute,
+            priority=key.priority,
         )
         for key in ApiKey.objects.order_by("id")
     ]

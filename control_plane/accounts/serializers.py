@@ -158,6 +158,9 @@ class ApiKeySerializer(SparseFieldsMixin, serializers.ModelSerializer[ApiKey]):
             "expires_at",
             "allowed_models",
             "scopes",
+            "max_active",
+            "requests_per_minute",
+            "priority",
             "created_by",
             "created_at",
         ]
@@ -201,7 +204,16 @@ class ApiKeyWriteSerializer(StrictFieldsMixin, serializers.ModelSerializer[ApiKe
         """The rest is made by us."""
 
         model = ApiKey
-        fields: ClassVar = ["name", "enabled", "expires_at", "allowed_models", "scopes"]
+        fields: ClassVar = [
+            "name",
+            "enabled",
+            "expires_at",
+            "allowed_models",
+            "scopes",
+            "max_active",
+            "requests_per_minute",
+            "priority",
+        ]
 
     def validate_expires_at(self, value: Any) -> Any:
         """A key that is dead at birth is a mistake."""

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
 MASK: Final = "***"
 _SECRET_WORDS: Final = ("password", "token", "secret", "sha256", "passwd")
-_KEY_FIELDS: Final = ("name", "enabled", "expires_at", "allowed_models", "scopes")
+_KEY_FIELDS: Final = (
+    "name",
+    "enabled",
+    "expires_at",
+    "allowed_models",
+    "scopes",
+    "max_active",
+    "requests_per_minute",
+    "priority",
+)
 
 
 def audit_record(  # noqa: PLR0913, PLR0917 - the columns of one record
@@ -208,6 +217,9 @@ def key_public(key: ApiKey) -> dict[str, Any]:
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
         "allowed_models": key.allowed_models,
         "scopes": key.scopes,
+        "max_active": key.max_active,
+        "requests_per_minute": key.requests_per_minute,
+        "priority": key.priority,
     }
 
 

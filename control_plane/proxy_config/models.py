@@ -100,6 +100,18 @@ class ProxyConfig(models.Model):
         default=_DEFAULTS.explain,
         help_text="Say in the header X-Aivonx-Reason of each answer why its node was chosen.",
     )
+    max_waiting = models.PositiveIntegerField(
+        default=_DEFAULTS.max_waiting,
+        validators=[MaxValueValidator(100_000)],
+        help_text="Requests that each data plane holds at most until a slot is free, under the "
+        "strategy predicted; 0 holds none: they queue at the nodes.",
+    )
+    max_wait_s = _seconds(
+        _DEFAULTS.max_wait_s,
+        0.1,
+        86_400,
+        "How long a request may be held; one that would be held longer is refused at once.",
+    )
     health_interval_s = _seconds(
         _DEFAULTS.health_interval_s, 0.5, 3_600, "Between two health sweeps over all nodes."
     )

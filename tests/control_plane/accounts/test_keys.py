@@ -80,6 +80,11 @@ def test_the_snapshot_gets_what_proves_the_key(as_operator: APIClient) -> None:
         ({"scopes": []}, "scopes"),
         ({"scopes": "manage"}, "scopes"),
         ({"scopes": None}, "scopes"),
+        ({"max_active": 0}, "max_active"),
+        ({"requests_per_minute": 0.5}, "requests_per_minute"),
+        ({"requests_per_minute": 1_000_001}, "requests_per_minute"),
+        ({"priority": 10}, "priority"),
+        ({"priority": None}, "priority"),
         ({"sha256": "0" * 64}, "sha256"),
         ({"id": "abcdefghijkl"}, "id"),
         ({"created_by": "alice"}, "created_by"),
@@ -191,3 +196,17 @@ def test_keys_are_listed_filtered_and_cut(as_viewer: APIClient, as_operator: API
         "b",
         "a",
     ]
+
+
+def test_a_key_has_limits_where_somebody_sets_them(as_operator: APIClient) -> None:
+    """S52: the data planes hold them."""
+    key = make(as_operator).data
+    assert (key["max_active"], key["requests_per_minute"], key["priority"]) == (None, None, 0)
+    answer = as_operator.patch(
+        f"{KEYS}/{key['id']}", {"max_active": 4, "requests_per_minute": 60, "priority": -1}
+    )
+    assert answer.status_code == 200, answer.data
+    [told] = keys_for_snapshot()
+    assert (told.max_active, told.requests_per_minute, told.priority) == (4, 60, -1)
+    record = AuditRecord.objects.filter(action="key.update").get()
+    assert (record.before["max_active"], record.after["max_active"]) == (None, 4)

@@ -57,6 +57,14 @@ def test_which_version_is_served_where_nodes_drift_apart(as_operator: APIClient)
     assert proxy_config_current().digest_drift is DriftPolicy.NEWEST
 
 
+def test_how_many_may_wait_and_how_long(as_operator: APIClient) -> None:
+    answer = as_operator.patch(CONFIG, {"max_waiting": 0, "max_wait_s": 30})
+    assert answer.status_code == 200, answer.data
+    assert (proxy_config_current().max_waiting, proxy_config_current().max_wait_s) == (0, 30.0)
+    assert as_operator.patch(CONFIG, {"max_wait_s": 0}).status_code == 400
+    assert as_operator.patch(CONFIG, {"max_waiting": -1}).status_code == 400
+
+
 def test_a_change_to_the_same_values_counts_nothing(as_operator: APIClient) -> None:
     before = revision_current()
     assert as_operator.patch(CONFIG, {"fall": 3}).status_code == 200
