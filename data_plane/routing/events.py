@@ -114,6 +114,9 @@ class Hold(msgspec.Struct, frozen=True):
     predicted_s: float
     """Until the first token, were it sent to the best node now."""
 
+    node_id: str = ""
+    """The best node: those who come later are to be told of it, as `ahead`."""
+
 
 class NoNodeKind(StrEnum):
     """Why none."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import count
-from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from data_plane.routing.choose import Rankings, any_left, choose, search
 from data_plane.routing.events import Choice, Hold, NoNode, Reason
 from data_plane.routing.learning import DEFAULT_BYTES, Learned
 from data_plane.routing.lessons import learn
-from data_plane.routing.predict import NEAR_S, Demand, lacks, weigh
+from data_plane.routing.predict import COST, Demand, cheapest, lacks, nearest, weigh
 from data_plane.routing.ranking import Journal
 from data_plane.routing.shadow import Flight, Shadow
 from data_plane.routing.shortlist import Shortlists
@@ -33,21 +33,13 @@ if TYPE_CHECKING:
     from data_plane.routing.shadow import Runner
     from shared.snapshot import LoadedModel, Model
 
-NEAR_SHARE: Final = 0.02
-"""Costs that differ by less than this or NEAR_S are the same: no estimate is that good."""
-
-HIT_SHARE: Final = 0.5
-HIT_GRACE_S: Final = 0.5
-"""A node that has half of the prompt in its cache may be this much slower to the first token."""
-
 EXPLORED_SHARE: Final = 0.01
 UNHEARD_S: Final = 600.0
 SMALL_TOKENS: Final = 500
 """One in a hundred small requests goes to a node that nothing was heard of for so long."""
 
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _NOBODY: Final[frozenset[str]] = frozenset()
-_cost: Final = attrgetter("cost_s")
-_hit: Final = attrgetter("hit")
 
 
 class Policy:
@@ -134,8 +126,8 @@ class Policy:
         if found is not None:
             flight.uncached, flight.hit, flight.ttft_s = found.uncached, found.hit, found.ttft_s
             flight.wait_s, flight.load_s = found.wait_s, found.load_s
-            flight.decode_s, flight.work_s = found.decode_s, found.work_s
-        flight.ends_at = now + flight.ttft_s + flight.decode_s
+            flight.decode_s, flight.left_s = found.decode_s, found.slot_s
+            flight.work_s, flight.write_s = found.work_s, found.write_s
         self._shadow.sent(ticket, flight, demand.size_bytes, now)
         self._learned.of_model(demand.key).arrived(now)
         self._count(node_id, 1)
@@ -191,11 +183,13 @@ class Policy:
         excluded: AbstractSet[str] = _NOBODY,
         down: AbstractSet[str] = _NOBODY,
         may_hold: bool = False,
+        ahead: Mapping[str, int] = _NOTHING,
         same_digest: bool = False,
         panic: bool = False,
         pools: Pools | None = None,
     ) -> Choice | Hold | NoNode:
         """Pick a node. `pools` are those that the request goes by, if not the ones in force.
+        `ahead` are held requests for this model that come first, by the node that they wait for.
 
         Who may be chosen is what `choose.choose` says. Raises RuntimeError before `use`.
         """
@@ -214,6 +208,7 @@ class Policy:
                     arrival,
                     usable,
                     now,
+                    ahead,
                     held if may_hold else None,
                     explain=pools.config.explain,
                 )
@@ -240,11 +235,12 @@ class Policy:
             panic=panic,
         )
 
-    def _predicted(
+    def _predicted(  # noqa: PLR0913 - as above
         self,
         arrival: Arrival,
         usable: list[PoolNode],
         now: float,
+        ahead: Mapping[str, int],
         held: list[Hold] | None,
         *,
         explain: bool,
@@ -253,15 +249,18 @@ class Policy:
             return None
         demand, candidates, loads = self._demand(arrival), len(usable), self._loads()
         few = self._shortlists.pick(self._unhung(usable, demand.key), demand.key, demand.blocks)
-        found = [self._weigh(node, demand, now, loads) for node in few]
+        found = [
+            self._weigh(node, demand, now, loads, ahead.get(node.id, 0) if ahead else 0)
+            for node in few
+        ]
         if len(few) < candidates:
             for each in found:
                 self._shortlists.weighed(each.node.id, demand.key, each.cost_s)
-        found.sort(key=_cost)
+        found.sort(key=COST)
         best, reason = self._best_of(found, demand, now)
         self._last = (arrival, best, demand)
         if held is not None and not best.is_free and best.rates.is_bounded:
-            held.append(Hold(best.ttft_s))
+            held.append(Hold(best.ttft_s, best.node.id))
         if candidates == 1:
             reason = Reason.ONLY
         runner_up = ""
@@ -287,24 +286,11 @@ class Policy:
         self, found: list[Estimate], demand: Demand, now: float
     ) -> tuple[Estimate, Reason]:
         """The cheapest; of nearly equals the idlest, then the dice; and the two exceptions."""
-        dice, best = self._dice, found[0]
-        limit_s = best.cost_s + max(NEAR_S, NEAR_SHARE * best.cost_s)
-        equals = 1
-        for each in found[1:]:
-            if each.cost_s > limit_s:
-                break
-            if each.active < best.active:
-                best, equals = each, 1
-            elif each.active == best.active:
-                equals += 1
-                if dice() * equals < 1.0:
-                    best = each
-        if demand.blocks:
-            near = max(found, key=_hit)
-            is_worth = near.hit >= HIT_SHARE and near.hit > best.hit
-            if is_worth and near.ttft_s <= best.ttft_s + HIT_GRACE_S:
-                return near, Reason.PREFIX
-        if demand.tokens < SMALL_TOKENS and len(found) > 1 and dice() < EXPLORED_SHARE:
+        best = cheapest(found, self._dice)
+        near = nearest(found, best) if demand.blocks else None
+        if near is not None:
+            return near, Reason.PREFIX
+        if demand.tokens < SMALL_TOKENS and len(found) > 1 and self._dice() < EXPLORED_SHARE:
             unheard = self._unheard(found, demand.key, now)
             if unheard is not None:
                 return unheard, Reason.EXPLORED
@@ -337,18 +323,23 @@ class Policy:
     # Weighing
 
     def _weigh(
-        self, node: PoolNode, demand: Demand, now: float, loads: Mapping[str, float]
+        self,
+        node: PoolNode,
+        demand: Demand,
+        now: float,
+        loads: Mapping[str, float],
+        others: float = 0.0,
     ) -> Estimate:
         node_id, key = node.id, demand.key
         place = self._shadow.places.get(node_id)
-        others = 0.0
         if self._others:
-            others = self._others.get((node_id, key), 0.0)
+            others += self._others.get((node_id, key), 0.0)
         elif self._counts is None:  # what the fleet's count has beyond ours, of whatever model
             ours = place.active if place is not None else 0
-            others = max(loads.get(node_id, 0.0) - ours, 0.0)
+            others += max(loads.get(node_id, 0.0) - ours, 0.0)
         rates = self._learned.rates(node_id, key, self._sizes, node.max_parallel)
-        return weigh(node, place, rates, demand, now, others=others, loss=self._loss)
+        busy = self._shadow.busy(now)
+        return weigh(node, place, rates, demand, now, others=others, busy=busy, loss=self._loss)
 
     def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:
         """What it costs that a runner leaves: its load, as far as it will be wanted again soon."""

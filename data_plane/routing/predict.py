@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heapify, heapreplace
+from math import log
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -27,8 +28,19 @@ MOST_BUSY: Final = 0.92
 NEAR_S: Final = 0.02
 """A shorter time makes no difference."""
 
+NEAR_SHARE: Final = 0.02
+"""Costs that differ by less than this or NEAR_S are the same: no estimate is that good."""
+
+HIT_SHARE: Final = 0.5
+HIT_GRACE_S: Final = 0.5
+"""A node that has half of the prompt in its cache may be this much slower to the first token."""
+
 BATCH_TOKENS: Final = 512
 """Prompts are read in pieces of so many tokens, each in turn with one token of every answer."""
+
+
+COST: Final = attrgetter("cost_s")
+_HIT: Final = attrgetter("hit")
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -57,6 +69,12 @@ class Estimate(msgspec.Struct, gc=False):
     work_s: float
     """Of the node's time, the load included."""
 
+    write_s: float
+    """Of that, for the answer."""
+
+    slot_s: float
+    """For how long it will have a slot."""
+
     uncached: float
     """Tokens of the prompt that have to be read."""
 
@@ -84,10 +102,12 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
     now: float,
     *,
     others: float,
+    busy: float,
     loss: Loss,
 ) -> Estimate:
     """What the request would cost at this node. `others` are requests there that are not ours,
-    `loss` says what it costs the fleet that a runner leaves (s).
+    `busy` is the share of its time that the whole fleet works, `loss` says what it costs the fleet
+    that a runner leaves (s).
 
     The hot loop of `predicted`: what is asked of a node is kept as sums there, see `Shadow`.
     """
@@ -110,10 +130,12 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
     share = active + 1.0 if active < slots else slots
     crowded_s = step_s * (1.0 + rates.crowding * (share - 1.0))
     read_s = uncached / prefill
-    work_s = read_s + demand.output * crowded_s / share
+    write_s = demand.output * crowded_s / share
+    work_s = read_s + write_s
+    slot_s = read_s + demand.output * crowded_s
     if active >= slots:
-        flights = runner.flights.values() if runner is not None else ()
-        wait_s = _wait([flight.left_s(now) for flight in flights], others, slots, work_s * share)
+        left_s = runner.left_s / ours if ours and runner is not None else slot_s
+        wait_s = left_s * (active - slots + 1.0) / slots
     if is_cold:
         work_s += rates.load_s
     if ours and runner is not None:
@@ -123,12 +145,12 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
         if place.busy:
             beside += place.busy - 1 if ours else place.busy
         if place.active or place.work_s:
-            others_s = _others(place, work_s, now)
+            others_s = _others(place, work_s, min(busy, MOST_BUSY))
     ttft_s = (max(wait_s, load_s)) + read_s * beside + step_s
     decode_s = demand.output * crowded_s * beside
     return Estimate(
         node, rates, ttft_s + decode_s + others_s + eviction_s, ttft_s, decode_s, others_s,
-        eviction_s, wait_s, load_s, work_s, uncached, hit, active, is_cold,
+        eviction_s, wait_s, load_s, work_s, write_s, slot_s, uncached, hit, active, is_cold,
     )  # fmt: skip
 
 
@@ -156,38 +178,46 @@ def _weigh_load(  # noqa: PLR0913, PLR0917 - as above
     leaving = place.victims(demand.key, demand.size_bytes)
     drained_s = 0.0
     for runner in leaving if same is None else [same]:
-        drained_s = max([drained_s, *(flight.left_s(now) for flight in runner.flights.values())])
+        count = len(runner.flights)
+        if count:  # the last of so many ends later than the mean
+            drained_s = max(drained_s, runner.left_s / count * (1.0 + log(count)))
     eviction_s = sum(loss(node, runner, now) for runner in leaving)
     if same is not None and same.flights:
         eviction_s += rates.load_s  # they will want their own options back
     return max(place.loader_free_s(now), 0.0) + drained_s + rates.load_s, eviction_s
 
 
-def _others(place: Place, work_s: float, now: float) -> float:
+def _others(place: Place, work_s: float, busy: float) -> float:
     """The wait that this request adds to those that come after it (first policy iteration)."""
-    per_second = place.per_second(now)
-    busy = min(per_second * place.work_s, MOST_BUSY)
-    backlog_s = place.backlog_s(now)
-    added_s = 2.0 * backlog_s * work_s + work_s * work_s
-    return OTHERS_WEIGHT * per_second / (2.0 * (1.0 - busy)) * added_s
+    usual_s = place.work_s or work_s
+    backlog_s = place.backlog_s + work_s / 2.0
+    return OTHERS_WEIGHT * busy / (1.0 - busy) * backlog_s * work_s / usual_s
 
 
-def _wait(left: list[float], others: float, slots: int, service_s: float) -> float:
-    """Until a slot is free for one more, behind everyone who is there: first come, first served.
-
-    `left` are the times that ours still take, those that have a slot first. Of the others nothing
-    is known but their number: each is taken to be half done.
+def cheapest(found: list[Estimate], dice: Callable[[], float]) -> Estimate:
+    """Of those that cost nearly the least, the idlest; of these, one by the dice. `found` is in the
+    order of COST.
     """
-    left.extend([service_s / 2.0] * int(others))
-    running, queued = left[:slots], left[slots:]
-    if len(running) < slots:
-        return 0.0
-    if len(queued) > 4 * slots:  # a long queue: its mean is as good
-        return min(running) + sum(queued) / slots
-    heapify(running)
-    for each_s in queued:
-        heapreplace(running, running[0] + each_s)
-    return running[0]
+    best = found[0]
+    limit_s = best.cost_s + max(NEAR_S, NEAR_SHARE * best.cost_s)
+    equals = 1
+    for each in found[1:]:
+        if each.cost_s > limit_s:
+            break
+        if each.active < best.active:
+            best, equals = each, 1
+        elif each.active == best.active:
+            equals += 1
+            if dice() * equals < 1.0:
+                best = each
+    return best
+
+
+def nearest(found: list[Estimate], best: Estimate) -> Estimate | None:
+    """Who has much more of the prompt in its cache than the best, and is hardly slower."""
+    near = max(found, key=_HIT)
+    is_worth = near.hit >= HIT_SHARE and near.hit > best.hit
+    return near if is_worth and near.ttft_s <= best.ttft_s + HIT_GRACE_S else None
 
 
 def lacks(best: Estimate, second: Estimate | None) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 RATE_S: Final = 90.0
 """Over which arrivals are counted."""
 
+BUSY_S: Final = 1.0
+"""For so long what all nodes do together is not counted anew."""
+
 LOAD_PATIENCE: Final = 5.0
 LOAD_PATIENCE_S: Final = 60.0
 """A load that takes longer than this, and this many times what was expected, hangs."""
@@ -34,13 +37,13 @@ class Flight:
         "arrival",
         "common",
         "decode_s",
-        "ends_at",
         "first_at",
         "found",
         "hit",
         "is_cold",
         "is_writing",
         "key",
+        "left_s",
         "load_s",
         "node_id",
         "sent_at",
@@ -50,8 +53,8 @@ class Flight:
         "uncached",
         "wait_s",
         "was_alone",
-        "work_rate",
         "work_s",
+        "write_s",
     )
 
     def __init__(self, arrival: Arrival, node_id: str, key: str, now: float) -> None:
@@ -60,7 +63,6 @@ class Flight:
         self.key = key
         self.sent_at = now
         self.first_at: float | None = None
-        self.ends_at = now
         self.tokens = self.uncached = self.hit = 0.0
         self.common = (0.0, 0)
         """What it has in common with an earlier prompt there (share, place), cached or not."""
@@ -68,9 +70,14 @@ class Flight:
         self.found: float | None = None
         """The share that turned out to be cached."""
 
-        self.ttft_s = self.wait_s = self.load_s = self.decode_s = self.work_s = 0.0
-        self.work_rate = 0.0
-        """By how much its work becomes less in a second."""
+        self.ttft_s = self.wait_s = self.load_s = self.decode_s = 0.0
+        self.work_s = self.write_s = 0.0
+        """Of the node's time: all, and what its answer takes of it."""
+
+        self.left_s = 0.0
+        """For how long it still needs a slot. An answer that has come far is not nearly done: their
+        lengths differ so much that what is left of one is about the same at any time.
+        """
 
         self.ahead = 0
         self.together = 1
@@ -79,10 +86,6 @@ class Flight:
         """It has its first token, as far as we can tell."""
 
         self.was_alone = True
-
-    def left_s(self, now: float) -> float:
-        """Until it is over; never nothing, for it is not."""
-        return max(self.ends_at - now, 0.1 * self.decode_s)
 
 
 class Runner:
@@ -94,6 +97,7 @@ class Runner:
         "flights",
         "is_leaving",
         "key",
+        "left_s",
         "options_key",
         "prompts",
         "ready_at",
@@ -119,6 +123,9 @@ class Runner:
         self.unread = 0.0
         """Prompt tokens of the others."""
 
+        self.left_s = 0.0
+        """Of all flights."""
+
         self.prompts = Prompts()
         self.used_at = ready_at
         self.is_leaving = False
@@ -140,9 +147,8 @@ class Place:
     __slots__ = (
         "_arrived",
         "_arrived_at",
-        "_ends",
-        "_rate",
         "active",
+        "backlog_s",
         "busy",
         "hanging",
         "held_bytes",
@@ -170,10 +176,8 @@ class Place:
         """Models that it could not load; see `Shadow.watch`."""
 
         self._arrived = self._arrived_at = 0.0
-        self._rate = self._ends = 0.0
-        """Sums over all flights, so that the work that is left is known without going through them:
-        each is done at its rate until it ends.
-        """
+        self.backlog_s = 0.0
+        """Work that is left of all requests there."""
 
     def per_second(self, now: float) -> float:
         """Requests of the last minutes."""
@@ -183,26 +187,6 @@ class Place:
         """One more request."""
         self._arrived = self._arrived * exp((self._arrived_at - now) / RATE_S) + 1.0
         self._arrived_at = now
-
-    def backlog_s(self, now: float) -> float:
-        """Work that is left of all requests there."""
-        left_s = self._ends - self._rate * now
-        return max(0.0, left_s)
-
-    def counts(self, flight: Flight, now: float) -> None:
-        """A flight's work is there, until its expected end."""
-        whole_s = flight.ends_at - now
-        flight.work_rate = flight.work_s / whole_s if whole_s > 0 else 0.0
-        self._rate += flight.work_rate
-        self._ends += flight.work_rate * flight.ends_at
-
-    def discounts(self, flight: Flight) -> None:
-        """It is no longer, or is to be counted anew."""
-        self._rate -= flight.work_rate
-        self._ends -= flight.work_rate * flight.ends_at
-        flight.work_rate = 0.0
-        if not self.active:
-            self._rate = self._ends = 0.0  # so that errors of rounding do not add up
 
     def loader_free_s(self, now: float) -> float:
         """Until the loads that are under way are done: one after another."""
@@ -234,6 +218,8 @@ class Shadow:
         self.hangs = False
         """Whether a load was ever found to hang: else nobody needs to look for such nodes."""
 
+        self._busy, self._busy_until = 0.0, 0.0
+
     def place(self, node_id: str) -> Place:
         """What the node is doing."""
         place = self.places.get(node_id)
@@ -244,6 +230,17 @@ class Shadow:
     def holding(self, key: str) -> set[str]:
         """Nodes that have a model in memory; kept up to date, to be read by whoever has it."""
         return self._holders.setdefault(key, set())
+
+    def busy(self, now: float) -> float:
+        """The share of the time of all nodes together that what comes takes, as of a second ago.
+
+        Of all: on one node it varies so much by chance that at high load it would decide alone.
+        """
+        if now >= self._busy_until:
+            self._busy_until = now + BUSY_S
+            asked = sum(place.per_second(now) * place.work_s for place in self.places.values())
+            self._busy = asked / len(self.places) if self.places else 0.0
+        return self._busy
 
     def keep(self, node_ids: frozenset[str]) -> None:
         """Forget nodes that are no more; what is under way there is forgotten as it ends."""
@@ -305,7 +302,8 @@ class Shadow:
         place.busy += not runner.flights
         runner.flights[ticket] = flight
         runner.unread += flight.uncached
-        place.counts(flight, now)
+        runner.left_s += flight.left_s
+        place.backlog_s += flight.work_s
         if flight.arrival.blocks:
             length, place_of = runner.prompts.longest(flight.arrival.blocks, KEPT)
             flight.common = length / len(flight.arrival.blocks), place_of
@@ -341,10 +339,10 @@ class Shadow:
         if flight.is_writing or place is None or runner is None or ticket not in runner.flights:
             return
         flight.is_writing = True
-        place.discounts(flight)
-        share = flight.decode_s / max(flight.ends_at - flight.sent_at, 1e-6)
-        flight.ends_at, flight.work_s = now + flight.decode_s, flight.work_s * min(share, 1.0)
-        place.counts(flight, now)
+        runner.left_s -= flight.left_s - flight.decode_s
+        flight.left_s = flight.decode_s
+        place.backlog_s -= flight.work_s - flight.write_s
+        flight.work_s = flight.write_s
         runner.decoding += 1
         runner.unread -= flight.uncached
         runner.ready_at = min(runner.ready_at, now)
@@ -358,10 +356,11 @@ class Shadow:
         if place is not None:
             place.active = max(place.active - 1, 0)
             runner = place.runners.get(flight.key)
-            place.discounts(flight)
+            place.backlog_s = place.backlog_s - flight.work_s if place.active else 0.0
             if runner is not None and runner.flights.pop(ticket, None) is not None:
                 runner.used_at = now
                 place.busy -= not runner.flights
+                runner.left_s = runner.left_s - flight.left_s if runner.flights else 0.0
                 if flight.is_writing:
                     runner.decoding -= 1
                 else:
@@ -394,11 +393,6 @@ class Shadow:
                     self.hangs = True
                     found.append((flight.node_id, flight.key))
         return found
-
-    def drop_model(self, node_id: str, key: str) -> None:
-        """The node has let go of a model."""
-        if node_id in self.places:
-            self._drop(self.places[node_id], key)
 
     def _add(self, place: Place, key: str, size_bytes: float, ready_at: float) -> Runner:
         runner = place.runners[key] = Runner(key, size_bytes, ready_at)

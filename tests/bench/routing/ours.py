@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -40,6 +41,7 @@ class Ours(Rule):
         super().__init__(scenario, dice)
         self.arrivals: dict[int, Arrival] = {}
         self.tickets: dict[int, int] = {}
+        self.held: dict[int, tuple[str, str]] = {}
         self.canonical = {m.name: ModelName.parse(m.name).canonical for m in scenario.models}
         self.policy = Policy(dice.random)
         if self.is_told:
@@ -51,11 +53,25 @@ class Ours(Rule):
         """As the policy says."""
         arrival = self.arrivals.get(asked.number) or self._arrival(asked)
         down = self.all.difference(nodes) if len(nodes) < len(self.all) else frozenset()
-        choice = self.policy.choose(arrival, now, down=down, may_hold=self.holds)
+        choice = self.policy.choose(
+            arrival, now, down=down, may_hold=self.holds, ahead=self._ahead(asked)
+        )
         if isinstance(choice, Hold):
+            self.held[asked.number] = asked.request.model, choice.node_id
             return None
+        self.held.pop(asked.number, None)
         assert isinstance(choice, Choice), choice
         return choice.node.id
+
+    def _ahead(self, asked: Asked) -> Counter[str]:
+        """Who waits for which node, of those before this one."""
+        found: Counter[str] = Counter()
+        for number, (model, node) in self.held.items():
+            if number == asked.number:
+                break
+            if model == asked.request.model:
+                found[node] += 1
+        return found
 
     def _arrival(self, asked: Asked) -> Arrival:
         request = asked.request

@@ -120,6 +120,18 @@ def test_waiting_for_a_fast_node_may_be_better_than_a_slow_one_at_once() -> None
     assert 0.0 < held.predicted_s < 10.0
 
 
+def test_who_is_held_counts_for_those_who_come_later() -> None:
+    speeds = {"alpha": (50, 0.5), "beta": (4_000, 0.01)}
+    told = {name: {"max_parallel": 1} for name in ("alpha", "beta")}
+    policy, now = taught("alpha", "beta", speeds=speeds, **told)
+    policy.sent(arrival(), "beta", now)
+    first = policy.choose(arrival(), now, may_hold=True)
+    second = policy.choose(arrival(), now, may_hold=True, ahead={first.node_id: 1})
+    assert second.predicted_s > first.predicted_s
+    crowd = {first.node_id: 1_000}
+    assert policy.choose(arrival(), now, may_hold=True, ahead=crowd).node.name == "alpha"
+
+
 def test_nothing_is_held_where_slots_are_unknown() -> None:
     policy = policy_of(pools_of("alpha", loaded=["alpha"]))
     for _ in range(5):

@@ -31,17 +31,17 @@ def shadow_with(*keys):
 
 def send(shadow, ticket, key="m", *, first_at=None, left_s=4.0, uncached=300.0):
     flight = Flight(Arrival(canonical=key), "a", key, 0.0)
-    flight.uncached, flight.decode_s, flight.work_s = uncached, left_s, left_s
-    flight.ends_at = left_s
+    flight.uncached, flight.decode_s, flight.left_s = uncached, left_s, left_s
+    flight.work_s = flight.write_s = left_s
     shadow.sent(ticket, flight, 6_000.0, 0.0)
     if first_at is not None:
         shadow.first_byte(ticket, first_at)
-        flight.ends_at = left_s
     return flight
 
 
-def weighed(shadow, demand=DEMAND, *, now=0.0, others=0.0, loss=lambda *_about: 0.0, rates=RATES):
-    return weigh(NODE, shadow.place("a"), rates, demand, now, others=others, loss=loss)
+def weighed(shadow, demand=DEMAND, *, others=0.0, busy=0.0, loss=lambda *_about: 0.0):
+    place = shadow.place("a")
+    return weigh(NODE, place, RATES, demand, 0.0, others=others, busy=busy, loss=loss)
 
 
 def test_an_idle_node_with_the_model_costs_its_reading_and_its_writing() -> None:
@@ -54,7 +54,7 @@ def test_an_idle_node_with_the_model_costs_its_reading_and_its_writing() -> None
 
 
 def test_a_node_that_nothing_is_known_of_has_to_load() -> None:
-    found = weigh(NODE, None, RATES, DEMAND, 0.0, others=0.0, loss=lambda *_about: 0.0)
+    found = weigh(NODE, None, RATES, DEMAND, 0.0, others=0.0, busy=0.0, loss=lambda *_about: 0.0)
     assert (found.is_cold, found.load_s) == (True, 8.0)
     assert found.work_s == pytest.approx(0.5 + 2.0 + 8.0)
 
@@ -78,14 +78,14 @@ def test_prompts_before_ours_are_read_first() -> None:
     assert weighed(shadow).ttft_s == pytest.approx(0.5 + 0.3 + 0.02)
 
 
-def test_without_a_slot_the_next_to_end_is_waited_for() -> None:
+def test_without_a_slot_the_first_of_all_to_end_is_waited_for_wherever_they_are() -> None:
     shadow = shadow_with("m")
     send(shadow, 1, first_at=0.0, left_s=4.0)
     send(shadow, 2, first_at=0.0, left_s=7.0)
     found = weighed(shadow)
-    assert (found.is_free, found.wait_s) == (False, 4.0)
-    send(shadow, 3, left_s=2.0)
-    assert weighed(shadow).wait_s == pytest.approx(6.0)
+    assert (found.is_free, found.wait_s) == (False, 5.5 / 2)
+    send(shadow, 3, left_s=4.0)
+    assert weighed(shadow).wait_s == pytest.approx(5.0 / 2 * 2)
 
 
 def test_requests_of_others_take_slots_too() -> None:
@@ -114,6 +114,13 @@ def test_a_busy_model_is_drained_before_another_is_loaded() -> None:
     assert weighed(shadow).load_s == pytest.approx(8.0 + 5.0)
 
 
+def test_of_several_answers_the_last_is_drained_later_than_their_mean() -> None:
+    shadow = shadow_with("other")
+    for ticket in (1, 2, 3):
+        send(shadow, ticket, "other", first_at=0.0, left_s=5.0)
+    assert 8.0 + 5.0 < weighed(shadow).load_s < 8.0 + 15.0
+
+
 def test_a_reload_with_requests_under_way_costs_them_a_load_back() -> None:
     shadow = shadow_with("m")
     send(shadow, 1, first_at=0.0, left_s=5.0)
@@ -125,7 +132,10 @@ def test_a_reload_with_requests_under_way_costs_them_a_load_back() -> None:
 def test_work_at_a_busy_node_costs_those_who_come_after() -> None:
     shadow = shadow_with("m")
     send(shadow, 1, first_at=0.0)
-    assert weighed(shadow).others_s > 0.0
+    assert weighed(shadow).others_s == 0.0
+    light, heavy = (weighed(shadow, busy=share).others_s for share in (0.5, 0.8))
+    assert 0.0 < light < heavy
+    assert weighed(shadow, busy=0.99).others_s == weighed(shadow, busy=3.0).others_s
 
 
 def test_it_says_what_the_second_best_lacks() -> None:

@@ -9,7 +9,7 @@ from data_plane.routing.shadow import LOAD_PATIENCE_S, Flight, Shadow
 def flight_of(key="m", options_key="", **more):
     flight = Flight(Arrival(canonical=key, options_key=options_key), "a", key, more.pop("now", 0.0))
     flight.ttft_s, flight.decode_s, flight.work_s = 1.0, 9.0, 10.0
-    flight.ends_at = flight.sent_at + 10.0
+    flight.left_s, flight.write_s = 10.0, 9.0
     for name, value in more.items():
         setattr(flight, name, value)
     return flight
@@ -91,10 +91,31 @@ def test_everything_ends_once() -> None:
     shadow = Shadow()
     flight = flight_of()
     shadow.sent(1, flight, 6_000, 0.0)
-    assert shadow.place("a").backlog_s(0.0) == 10.0
+    assert shadow.place("a").backlog_s == 10.0
     assert shadow.ended(1, 1.0) is flight
     assert shadow.ended(1, 2.0) is None
-    assert (shadow.place("a").active, shadow.place("a").backlog_s(2.0)) == (0, 0.0)
+    assert (shadow.place("a").active, shadow.place("a").backlog_s) == (0, 0.0)
+
+
+def test_what_an_answer_has_left_is_the_same_however_far_it_has_come() -> None:
+    shadow = Shadow()
+    shadow.sent(1, flight_of(), 6_000, 0.0)
+    runner = shadow.place("a").runners["m"]
+    assert (runner.left_s, shadow.place("a").backlog_s) == (10.0, 10.0)
+    shadow.first_byte(1, 1.0)
+    assert (runner.left_s, shadow.place("a").backlog_s) == (9.0, 9.0)
+    shadow.sent(2, flight_of(now=50.0), 6_000, 50.0)
+    assert (runner.left_s, shadow.place("a").backlog_s) == (19.0, 19.0)
+
+
+def test_all_nodes_are_as_busy_as_what_comes_takes_of_their_time() -> None:
+    shadow = Shadow()
+    shadow.place("b")
+    assert shadow.busy(0.0) == 0.0
+    for second in range(90):
+        shadow.sent(second, flight_of(now=float(second)), 6_000, float(second))
+        shadow.ended(second, float(second))
+    assert 0.5 * (1 - 0.37) * 10.0 * 0.9 < shadow.busy(90.0) < 0.5 * 10.0
 
 
 def test_a_node_that_is_no_more_is_forgotten_with_its_requests_still_ending() -> None:
