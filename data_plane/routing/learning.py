@@ -8,7 +8,7 @@ gets tried and then is known.
 from __future__ import annotations
 
 from itertools import islice
-from math import exp, log
+from math import exp, inf, log
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +39,12 @@ CLOSE_S: Final = 0.05
 ENOUGH: Final = 8
 """Nodes that a guess for another node is made from."""
 
-EVIDENCE: Final = 8
+KEPT_EVIDENCE: Final = 0.8
+"""Of what was seen before, with each further request: the last eight or so decide."""
+
+MOST_SLOTS: Final = 64
+"""Nobody has more; and as many are all that is worth telling apart."""
+
 DRIFT: Final = log(1.8)
 DRIFTED_IN_A_ROW: Final = 4
 
@@ -79,7 +84,7 @@ class Pair:
     """What was learned of one node with one model."""
 
     __slots__ = (
-        "_evidence",
+        "_levels",
         "_sign",
         "_signs",
         "_xx",
@@ -90,6 +95,7 @@ class Pair:
         "load_s",
         "prefill",
         "steps",
+        "tried_more_at",
         "trust",
     )
 
@@ -102,7 +108,12 @@ class Pair:
         self.trust = 1.0
         self.first_byte_s: float | None = None
         self._xx = self._xy = 0.0
-        self._evidence: list[tuple[int, bool]] = []
+        self._levels: dict[int, list[float]] = {}
+        """Of requests that were one of so many there: those that had a slot at once, and those that
+        waited, older ones counting less. Each number has a memory of its own: requests that are
+        held never wait at the node, and would soon outnumber those that did."""
+
+        self.tried_more_at = -inf
         self._sign = self._signs = 0
 
     @property
@@ -127,8 +138,9 @@ class Pair:
 
     def saw_queue(self, ahead: int, wait_s: float) -> None:
         """A request that found so many before it waited this long for a slot."""
-        self._evidence.append((ahead + 1, wait_s < CLOSE_S))
-        del self._evidence[:-EVIDENCE]
+        seen = self._levels.setdefault(min(ahead + 1, MOST_SLOTS), [0.0, 0.0])
+        waited = wait_s >= CLOSE_S
+        seen[:] = seen[0] * KEPT_EVIDENCE + (not waited), seen[1] * KEPT_EVIDENCE + waited
 
     def saw_error(self, actual_s: float, predicted_s: float) -> None:
         """Four errors in a row to one side say that the node has changed: forget the older half."""
@@ -142,16 +154,17 @@ class Pair:
                 del window[: len(window) // 2]
 
     def slots(self) -> tuple[int, bool]:
-        """How many answers at once, by the majority of what was seen; and whether not more."""
-        proved = [most for most, was_free in self._evidence if was_free]
-        refuted = [most - 1 for most, was_free in self._evidence if not was_free]
-        if not refuted:
-            return max(proved, default=1), False
+        """How many answers at once, as most of what was seen says; and whether not more."""
+        if not self._levels:
+            return 1, False
 
-        def agrees(slots: int) -> int:
-            return sum((most <= slots) is was_free for most, was_free in self._evidence)
+        def agrees(slots: int) -> float:
+            return sum(seen[most > slots] for most, seen in self._levels.items())
 
-        return max(max({*proved, *refuted}, key=lambda slots: (agrees(slots), slots)), 1), True
+        best = max(range(max(self._levels) + 1), key=lambda slots: (agrees(slots), slots))
+        return max(best, 1), any(
+            waited for most, (_, waited) in self._levels.items() if most > best
+        )
 
     def dump(self) -> dict[str, Any]:
         """What a restart shall know."""
@@ -160,7 +173,7 @@ class Pair:
             "steps": thinned(self.steps),
             "load_s": self.load_s,
             "first_byte_s": self.first_byte_s,
-            "slots": self._evidence[-REMEMBERED:],
+            "slots": [(most, *seen) for most, seen in self._levels.items()],
         }
 
     @classmethod
@@ -171,7 +184,7 @@ class Pair:
         pair.prefill = [value for value in kept.prefill if value > 0][-WINDOW:]
         pair.steps = [value for value in kept.steps if value > 0][-WINDOW:]
         pair.load_s, pair.first_byte_s = kept.load_s, kept.first_byte_s
-        pair._evidence = kept.slots[-EVIDENCE:]
+        pair._levels = {most: [free, waited] for most, free, waited in kept.slots if most > 0}
         return pair
 
 
@@ -180,7 +193,7 @@ class _Dumped(msgspec.Struct):
     steps: list[float] = []
     load_s: float | None = None
     first_byte_s: float | None = None
-    slots: list[tuple[int, bool]] = []
+    slots: list[tuple[int, float, float]] = []
 
 
 class _Told(msgspec.Struct):

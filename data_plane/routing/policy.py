@@ -38,6 +38,9 @@ UNHEARD_S: Final = 600.0
 SMALL_TOKENS: Final = 500
 """One in a hundred small requests goes to a node that nothing was heard of for so long."""
 
+TRIED_MORE_S: Final = 30.0
+"""Between two requests that are sent to a node whose slots are taken, to learn of further ones."""
+
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _NOBODY: Final[frozenset[str]] = frozenset()
 
@@ -259,7 +262,7 @@ class Policy:
         found.sort(key=COST)
         best, reason = self._best_of(found, demand, now)
         self._last = (arrival, best, demand)
-        if held is not None and not best.is_free and best.rates.is_bounded:
+        if held is not None and self._is_full(best, demand.key, now):
             held.append(Hold(best.ttft_s, best.node.id))
         if candidates == 1:
             reason = Reason.ONLY
@@ -267,6 +270,19 @@ class Policy:
         if explain:  # said in words, which takes as long as weighing a node
             runner_up = lacks(best, next((each for each in found if each is not best), None))
         return Choice(best.node, reason, candidates, best.terms(), runner_up)
+
+    def _is_full(self, best: Estimate, key: str, now: float) -> bool:
+        """Whether it is known that a request would wait there. Now and then one is sent all the
+        same, first in the node's own queue: if it does not wait, there is a slot more.
+        """
+        if best.is_free or not best.rates.is_bounded:
+            return False
+        pair = self._learned.pair(best.node.id, key)
+        is_told = not pair.slots()[1]  # by the operator
+        if is_told or best.active > best.rates.slots or now - pair.tried_more_at < TRIED_MORE_S:
+            return True
+        pair.tried_more_at = now
+        return False
 
     def _unhung(self, usable: list[PoolNode], key: str) -> list[PoolNode]:
         """Those of the nodes that can load the model or have it, if there are any."""

@@ -158,3 +158,22 @@ def test_what_was_written_down_is_read_again() -> None:
     again.load(learned.dump())
     assert rates(again) == rates(learned)
     assert again.of_model("small").output == 44.0
+
+
+def test_requests_that_were_held_do_not_make_the_bound_be_forgotten() -> None:
+    pair = Pair()
+    pair.saw_queue(4, 1.0)
+    for _ in range(100):
+        pair.saw_queue(3, 0.0)
+    assert pair.slots() == (4, True)
+
+
+def test_a_bound_that_was_wrong_is_lifted_by_what_finds_a_slot_beyond_it() -> None:
+    pair = Pair()
+    for _ in range(10):
+        pair.saw_queue(1, 0.0)
+        pair.saw_queue(2, 1.0)
+    assert pair.slots() == (2, True)
+    for _ in range(4):
+        pair.saw_queue(2, 0.0)
+    assert pair.slots()[0] == 3

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_plane.routing.events import Arrival, Choice, Finished, Hold, NoNode, Reason
-from data_plane.routing.policy import Policy
+from data_plane.routing.policy import TRIED_MORE_S, Policy
 from data_plane.routing.pools import Pools
 from data_plane.routing.prefix import block_hashes
 from shared.model_names import canonical_name
@@ -307,3 +307,16 @@ def test_whatever_happens_a_choice_is_allowed_and_never_missing(
         assert got.candidates == len(usable)
     else:
         assert isinstance(got, NoNode)
+
+
+def test_a_slot_more_is_tried_now_and_then() -> None:
+    """Held requests never wait at the node, so that nothing else would tell of a further slot."""
+    policy, now = taught("alpha", speeds={"alpha": (2_000, 0.01)})
+    first, second = (policy.sent(arrival(), "alpha", now) for _ in range(2))
+    policy.finished(first, record(), now)
+    policy.finished(second, record(wait=1.0), now)
+    policy.sent(arrival(), "alpha", now)
+
+    assert isinstance(policy.choose(arrival(), now, may_hold=True), Choice)
+    assert isinstance(policy.choose(arrival(), now + 1.0, may_hold=True), Hold)
+    assert isinstance(policy.choose(arrival(), now + TRIED_MORE_S, may_hold=True), Choice)
