@@ -28,8 +28,8 @@ class Shares:
         nobody waits."""
 
     def had(self, principal: str) -> float:
-        """What it has had, in tokens; never less than whoever is new has."""
-        return self._had.get(principal, self._floor)
+        """What it has had, in tokens."""
+        return self._had.get(principal, 0.0)
 
     def waits(self, principal: str) -> None:
         """One more request of this principal waits."""
@@ -48,7 +48,7 @@ class Shares:
 
     def served(self, principal: str) -> None:
         """One of them has come to its turn."""
-        self._floor = max(self._floor, self.had(principal))
+        self._floor = self.had(principal)
 
     def charge(self, principal: str, tokens: float) -> None:
         """Add what it has had; less than nothing gives back what was not had after all."""
