@@ -39,7 +39,8 @@ from data_plane.proxy.troubles import LOAD_HANGS, Troubles
 from data_plane.proxy.unloading import Unloading
 from data_plane.routing.circuit import Circuits
 from data_plane.routing.model_circuit import ModelCircuits
-from data_plane.routing.policy import Policy, key_of
+from data_plane.routing.policy import Policy
+from data_plane.routing.pools import key_of
 from data_plane.settings import LISTEN_BACKLOG
 from data_plane.sync.applied import AppliedState
 from data_plane.sync.learned import Memory
@@ -100,6 +101,7 @@ class App:
             loads=lambda: self.leases.counts,
             journal=self.leases.journal,
             latencies=self.latencies.values,
+            slow_start_s=settings.slow_start_s,
         )
         self.memory = Memory(self.policy, settings.data_dir / "data_plane", log, self.metrics)
         self._wire_upstream()
@@ -143,7 +145,7 @@ class App:
         self.troubles = Troubles(
             self.model_circuits, self.log, self.metrics, asyncio.get_running_loop().time
         )
-        self.watch.on_return(self.model_circuits.forget)
+        self.watch.on_return(self._returned)
         self.memory.on_hang(self._load_hangs)
 
     def _wire_sync(self) -> None:
@@ -344,6 +346,10 @@ class App:
         known = frozenset(after.pools.nodes)
         self.latencies.forget(known)
         self.forwarder.forget(known)
+
+    def _returned(self, node_id: str) -> None:
+        self.model_circuits.forget(node_id)
+        self.policy.slow_start.begin(node_id, asyncio.get_running_loop().time())
 
     def _load_hangs(self, node_id: str, key: str) -> None:
         view = self.state.current

@@ -81,6 +81,7 @@ class Settings:
     spool_budget_bytes: int
     max_active: int
     max_connections: int
+    slow_start_s: float
     drain_timeout_s: float
     drain_delay_s: float
     sync_interval_s: float
@@ -114,6 +115,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         ),
         max_active=read.integer(environ, "AIVONX_MAX_ACTIVE", 10_000, minimum=1),
         max_connections=read.integer(environ, "AIVONX_MAX_CONNECTIONS", 20_000, minimum=1),
+        slow_start_s=read.number(environ, "AIVONX_SLOW_START_S", 10.0),
         drain_timeout_s=read.number(environ, "AIVONX_DRAIN_TIMEOUT_S", 120.0),
         drain_delay_s=read.number(environ, "AIVONX_DRAIN_DELAY_S", 0.0),
         sync_interval_s=read.number(environ, "AIVONX_SYNC_INTERVAL_S", 10.0, minimum=0.05),

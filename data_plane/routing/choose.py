@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from data_plane.routing.events import Choice, NoNode, NoNodeKind, Reason
-from data_plane.routing.ranking import Ranking
+from data_plane.routing.ranking import WHOLE, Ranking
 from data_plane.routing.strategies import SCORES
 from shared.snapshot import Strategy
 
@@ -55,6 +55,7 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
     excluded: AbstractSet[str]
     down: AbstractSet[str]
     loaded: AbstractSet[str]
+    shares: Mapping[str, float]
     dice: Callable[[], float]
 
 
@@ -69,12 +70,21 @@ def choose(  # noqa: PLR0913 - every input of the choice is an argument, so that
     excluded: AbstractSet[str] = frozenset(),
     down: AbstractSet[str] = frozenset(),
     loaded: AbstractSet[str] = frozenset(),
+    shares: Mapping[str, float] = WHOLE,
     same_digest: bool = False,
     panic: bool = False,
 ) -> Choice | NoNode:
-    """Pick a node for a model. `dice` gives a float in [0, 1), `loaded` has it in memory."""
+    """Pick a node for a model. `dice` gives a float in [0, 1), `loaded` has it in memory, `shares`
+    is how much of a node's weight counts, where that is not all.
+    """
     view = _View(
-        loads=loads, latencies=latencies, excluded=excluded, down=down, loaded=loaded, dice=dice
+        loads=loads,
+        latencies=latencies,
+        excluded=excluded,
+        down=down,
+        loaded=loaded,
+        shares=shares,
+        dice=dice,
     )
     score, usual = SCORES[strategy], _USUAL[strategy]
 
@@ -123,11 +133,15 @@ class Rankings:
         journal: Journal,
         dice: Callable[[], float],
         loaded: Callable[[Model], AbstractSet[str]] = lambda _model: frozenset(),
+        shares: Mapping[str, float] = WHOLE,
     ) -> None:
-        """`loaded` gives the nodes that have a model in memory, kept up to date."""
+        """`loaded` gives the nodes that have a model in memory, kept up to date; `shares` as in
+        `choose`, changes of which are journalled.
+        """
         self._journal = journal
         self._dice = dice
         self._loaded = loaded
+        self._shares = shares
         self._pools: Pools | None = None
         self._rankings: dict[str, Ranking | None] = {}
         """None: another strategy, no active holder, or versions that are served alike."""
@@ -166,7 +180,7 @@ class Rankings:
             return None
         if pools.strategy_of(canonical) is not Strategy.LEAST_ACTIVE:
             return None
-        return Ranking(entry.active, loads, self._journal, self._loaded(entry.model))
+        return Ranking(entry.active, loads, self._journal, self._loaded(entry.model), self._shares)
 
 
 def _pick(  # noqa: C901, PLR0912 - the hot loop; a call per holder more would cost as much again
@@ -175,7 +189,7 @@ def _pick(  # noqa: C901, PLR0912 - the hot loop; a call per holder more would c
     """The lowest score; then whoever has the model in memory; equals of that share by the dice, and
     so do the unknown with the best.
     """
-    loads, latencies, dice = view.loads, view.latencies, view.dice
+    loads, latencies, dice, shares = view.loads, view.latencies, view.dice, view.shares
     excluded, down, loaded = view.excluded, view.down, view.loaded
     best: PoolNode | None = None
     best_score = float("inf")
@@ -197,6 +211,8 @@ def _pick(  # noqa: C901, PLR0912 - the hot loop; a call per holder more would c
                     unknown = node
                 continue
             value = 0.0
+        if shares:
+            value /= shares.get(node_id, 1.0)
         if active_count >= node.max_parallel:
             value += _FULL
         is_loaded = node_id in loaded

@@ -93,7 +93,7 @@ class ModelCircuits:
             pair.is_open, pair.changed_at = False, now
             self._close(node_id, model)
             return True
-        if now - pair.changed_at > STEADY_S:
+        if not pair.changed_at or now - pair.changed_at > STEADY_S:
             del self.pairs[node_id, model]
         return False
 

@@ -17,10 +17,12 @@ from data_plane.routing.choose import Rankings, any_left, choose, search
 from data_plane.routing.events import Choice, Hold, NoNode, Reason
 from data_plane.routing.learning import DEFAULT_BYTES, Learned
 from data_plane.routing.lessons import learn
+from data_plane.routing.pools import key_of
 from data_plane.routing.predict import COST, Demand, cheapest, lacks, nearest, weigh
 from data_plane.routing.ranking import Journal
 from data_plane.routing.shadow import Flight, Shadow
-from data_plane.routing.shortlist import Shortlists
+from data_plane.routing.shortlist import Shortlists, unhung
+from data_plane.routing.slow_start import WINDOW_S, SlowStart
 from shared.snapshot import Strategy
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from data_plane.routing.pools import PoolNode, Pools
     from data_plane.routing.predict import Estimate
     from data_plane.routing.shadow import Runner
-    from shared.snapshot import LoadedModel, Model
+    from shared.snapshot import LoadedModel
 
 EXPLORED_SHARE: Final = 0.01
 UNHEARD_S: Final = 600.0
@@ -57,6 +59,7 @@ class Policy:
         loads: Callable[[], Mapping[str, float]] | None = None,
         journal: Journal | None = None,
         latencies: Mapping[str, float] | None = None,
+        slow_start_s: float = WINDOW_S,
     ) -> None:
         self._dice = dice
         counts: dict[str, float] = {}
@@ -67,8 +70,10 @@ class Policy:
         self._learned = Learned()
         self._shadow = Shadow()
         self._shortlists = Shortlists()
+        self.slow_start = SlowStart(self._journal.note, slow_start_s)
+        self._shares = self.slow_start.shares
         self.rankings = Rankings(
-            self._journal, dice, lambda model: self._shadow.holding(key_of(model))
+            self._journal, dice, lambda model: self._shadow.holding(key_of(model)), self._shares
         )
         self._tickets = count(1)
         self._pools: Pools | None = None
@@ -87,6 +92,7 @@ class Policy:
     def use(self, pools: Pools, now: float) -> None:
         """A new snapshot is in force."""
         self._pools = pools
+        self.slow_start.use(pools, now)
         self._keys = {name: key_of(entry.model) for name, entry in pools.models.items()}
         self._sizes = {
             self._keys[name]: float(entry.model.size_bytes) or DEFAULT_BYTES
@@ -158,6 +164,7 @@ class Policy:
     def tick(self, now: float) -> list[tuple[str, str]]:
         """Once a second or so. Returns loads that hang, as (node, model), each once."""
         self._shadow.presume(now)
+        self.slow_start.tick(now)
         return self._shadow.watch(now)
 
     def _ended(self, ticket: int, now: float) -> Flight | None:
@@ -234,6 +241,7 @@ class Policy:
             excluded=excluded,
             down=down,
             loaded=self._shadow.holding(self._key(arrival)) if self._is_known(arrival) else _NOBODY,
+            shares=self._shares,
             same_digest=same_digest,
             panic=panic,
         )
@@ -243,7 +251,7 @@ class Policy:
         arrival: Arrival,
         usable: list[PoolNode],
         now: float,
-        ahead: Mapping[str, int],
+        ahead: Mapping[str, float],
         held: list[Hold] | None,
         *,
         explain: bool,
@@ -251,7 +259,10 @@ class Policy:
         if not usable:
             return None
         demand, candidates, loads = self._demand(arrival), len(usable), self._loads()
-        few = self._shortlists.pick(self._unhung(usable, demand.key), demand.key, demand.blocks)
+        if self._shares:
+            ahead = self.slow_start.feigned(usable, loads, ahead)
+        left = unhung(self._shadow, usable, demand.key)
+        few = self._shortlists.pick(left, demand.key, demand.blocks)
         found = [
             self._weigh(node, demand, now, loads, ahead.get(node.id, 0) if ahead else 0)
             for node in few
@@ -283,20 +294,6 @@ class Policy:
             return True
         pair.tried_more_at = now
         return False
-
-    def _unhung(self, usable: list[PoolNode], key: str) -> list[PoolNode]:
-        """Those of the nodes that can load the model or have it, if there are any."""
-        if not self._shadow.hangs:
-            return usable
-        places = self._shadow.places
-        left = [
-            node
-            for node in usable
-            if (place := places.get(node.id)) is None
-            or not place.hanging
-            or (key in place.runners and key not in place.hanging)
-        ]
-        return left or usable
 
     def _best_of(
         self, found: list[Estimate], demand: Demand, now: float
@@ -400,8 +397,3 @@ class Policy:
     def remember(self, kept: bytes) -> None:
         """Take in what `learned` gave before. Raises ValueError when it is something else."""
         self._learned.load(kept)
-
-
-def key_of(model: Model) -> str:
-    """What a model is in memory by: copies under two names are one."""
-    return model.digest or model.canonical

@@ -291,3 +291,8 @@ def instant(text: str) -> datetime:
         return aware.astimezone(UTC)
     except (ValueError, OverflowError):
         return UNREADABLE
+
+
+def key_of(model: Model) -> str:
+    """What a model is in memory by: copies under two names are one."""
+    return model.digest or model.canonical

@@ -10,6 +10,7 @@ asked for costs nothing. (Bucket queues are described in Dial,
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from data_plane.routing.strategies import least_active
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MAX_JOURNAL: Final = 4_096
 """Changes that are remembered. Whoever missed more looks at all holders anew."""
 
+
+WHOLE: Final[Mapping[str, float]] = MappingProxyType({})
+"""Of every node all of its weight counts."""
 
 Place = tuple[bool, float, bool]
 """Whether a node works on as much as it can, its score, and whether it has yet to load the model.
@@ -62,6 +66,7 @@ class Ranking:
         "_places",
         "_read",
         "_read_of",
+        "_shares",
         "holders",
     )
 
@@ -71,10 +76,14 @@ class Ranking:
         loads: Mapping[str, float],
         journal: Journal,
         loaded: AbstractSet[str] = frozenset(),
+        shares: Mapping[str, float] = WHOLE,
     ) -> None:
-        """`loaded` have the model in memory; changes of that are journalled too."""
+        """`loaded` have the model in memory, `shares` is how much of a node's weight counts, where
+        that is not all; changes of both are journalled too.
+        """
         self.holders = holders
         self._loaded = loaded
+        self._shares = shares
         self._loads = loads
         self._journal = journal
         self._nodes = {node.id: node for node in holders}
@@ -111,9 +120,12 @@ class Ranking:
 
     def _score(self, node: PoolNode) -> Place:
         active_count = self._loads.get(node.id, 0.0)
+        value = least_active(node, active_count, None)
+        if self._shares:
+            value /= self._shares.get(node.id, 1.0)
         return (
             active_count >= node.max_parallel,
-            least_active(node, active_count, None),
+            value,
             node.id not in self._loaded,
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from data_plane.routing.pools import PoolNode
+    from data_plane.routing.shadow import Shadow
 
 WEIGH_ALL: Final = 16
 """Up to so many are all weighed."""
@@ -82,3 +83,17 @@ class Shortlists:
                 if found:
                     return found
         return []
+
+
+def unhung(shadow: Shadow, usable: list[PoolNode], key: str) -> list[PoolNode]:
+    """Those of the nodes that can load the model or have it, if there are any."""
+    if not shadow.hangs:
+        return usable
+    left = [
+        node
+        for node in usable
+        if (place := shadow.places.get(node.id)) is None
+        or not place.hanging
+        or (key in place.runners and key not in place.hanging)
+    ]
+    return left or usable

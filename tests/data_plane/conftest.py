@@ -187,6 +187,7 @@ def settings(directory: Path, **environ: str) -> reading.Settings:
             "AIVONX_METRICS_BIND": "127.0.0.1:0",
             "AIVONX_INSTANCE": "test",
             "AIVONX_DRAIN_TIMEOUT_S": "0.2",
+            "AIVONX_SLOW_START_S": "0",  # tests add nodes at all times, and expect them to serve
             "AIVONX_HOSTS": "proxy,a",  # which the requests written byte by byte call us
             **environ,
         }

@@ -11,6 +11,7 @@ from fakes.ollama import FakeOllama
 
 from data_plane.protocol import heads
 from data_plane.routing.circuit import _Circuit
+from data_plane.routing.model_circuit import Pair
 from data_plane.settings import HELD_BODY_BYTES
 
 ROUNDS = 250
@@ -27,15 +28,16 @@ def descriptors() -> int:
 def our_objects() -> collections.Counter[str]:
     """Instances of the data plane's classes, by class, but for what is remembered on purpose.
 
-    That is the heads of nodes, and a circuit for each node that has failed: whether both have one
-    by the end of the first round is chance.
+    That is the heads of nodes, and a circuit for each node that has failed, and for each model with
+    which it has: whether both have one by the end of the first round is chance.
     """
     heads.parse_head.cache_clear()
     gc.collect()
     return collections.Counter(
         type(each).__qualname__
         for each in gc.get_objects()
-        if str(type(each).__module__).startswith("data_plane.") and type(each) is not _Circuit
+        if str(type(each).__module__).startswith("data_plane.")
+        and type(each) not in {_Circuit, Pair}
     )
 
 

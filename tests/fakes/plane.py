@@ -36,6 +36,7 @@ class DataPlane:
             "AIVONX_METRICS_BIND": f"127.0.0.1:{self.metrics_port}",
             "AIVONX_DATA_DIR": str(self.data_dir),
             "AIVONX_INSTANCE": name,
+            "AIVONX_SLOW_START_S": "0",  # tests add nodes at all times, and expect them to serve
             **settings,
         }
         self.process = stack.process(f"plane-{name}", ["-m", "data_plane"], environment)

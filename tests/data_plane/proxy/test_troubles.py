@@ -135,7 +135,8 @@ async def test_slow_is_no_fault(plane) -> None:
         assert not plane.app.model_circuits.pairs
 
 
-async def test_a_node_that_comes_back_begins_anew_with_its_models(plane) -> None:
+async def test_a_node_that_comes_back_begins_anew_with_its_models_and_slowly(make_plane) -> None:
+    plane = await make_plane(AIVONX_SLOW_START_S="60")
     async with FakeOllama() as first, FakeOllama() as second:
         await plane.apply(first, second)
         plane.app.troubles.note("n1", CANONICAL, "test", is_certain=True)
@@ -144,6 +145,9 @@ async def test_a_node_that_comes_back_begins_anew_with_its_models(plane) -> None
         await first.accept()
         await plane.until(lambda: not plane.app.circuits.down)
         assert not plane.app.model_circuits.open
+        assert plane.app.policy.slow_start.shares.keys() == {"n1"}
+        assert (await plane.chat()).headers["X-Aivonx-Node"] == "node-2"
+        assert await asked(plane) == ["node-2"]  # though it has a request more than the other
 
 
 async def test_a_load_that_hangs_opens_the_circuit_of_its_model(plane) -> None:

@@ -57,6 +57,7 @@ def test_a_whole_answer_between_them_starts_the_count_again(eyes):
     for _ in range(FAILURES_IN_A_ROW - 1):
         eyes.fail()
     eyes.answer()
+    assert not eyes.circuits.pairs
     for _ in range(FAILURES_IN_A_ROW - 1):
         assert eyes.fail() is False
     assert eyes.avoided() == set()

@@ -20,7 +20,9 @@ nodes = st.lists(
     min_size=1,
     max_size=7,
 )
-changes = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), max_size=60)
+changes = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 4), st.sampled_from([None, 0.1, 0.5])), max_size=60
+)
 
 
 def holders(kinds):
@@ -32,12 +34,12 @@ def holders(kinds):
     )
 
 
-def lowest(all_holders, loads):
+def lowest(all_holders, loads, shares):
     """By looking at every one of them."""
 
     def score(node):
         count = loads.get(node.id, 0)
-        return count >= node.max_parallel, (count + 1) / node.weight
+        return count >= node.max_parallel, (count + 1) / node.weight / shares.get(node.id, 1.0)
 
     least = min(map(score, all_holders))
     return {node.id for node in all_holders if score(node) == least}
@@ -45,16 +47,20 @@ def lowest(all_holders, loads):
 
 @given(kinds=nodes, steps=changes, seed=st.integers(0, 1_000), gap=st.integers(1, 5))
 def test_it_finds_what_a_look_at_all_finds(kinds, steps, seed, gap) -> None:
-    everyone, loads, journal = holders(kinds), {}, Journal()
+    everyone, loads, journal, shares = holders(kinds), {}, Journal(), {}
     dice = random.Random(seed).random  # noqa: S311 - the same in every run
-    one, other = (Ranking(everyone, loads, journal) for _ in range(2))
-    for number, (which, count) in enumerate(steps):
+    one, other = (Ranking(everyone, loads, journal, shares=shares) for _ in range(2))
+    for number, (which, count, share) in enumerate(steps):
         node = everyone[which % len(everyone)]
         loads[node.id] = count
+        if share is None:
+            shares.pop(node.id, None)
+        else:
+            shares[node.id] = share
         journal.note(node.id)
-        assert one.lowest(dice).id in lowest(everyone, loads)
+        assert one.lowest(dice).id in lowest(everyone, loads, shares)
         if number % gap == 0:
-            assert other.lowest(dice).id in lowest(everyone, loads)
+            assert other.lowest(dice).id in lowest(everyone, loads, shares)
 
 
 def test_equals_share_evenly() -> None:
@@ -85,7 +91,7 @@ def test_a_journal_that_began_anew_is_not_mistaken_for_the_old_one(monkeypatch) 
         loads[node.id] = loads.get(node.id, 0) + 1
         journal.note(node.id)
         if turn % 7 == 0:
-            assert found.lowest(lambda: 0.0).id in lowest(everyone, loads)
+            assert found.lowest(lambda: 0.0).id in lowest(everyone, loads, {})
     assert len(journal.entries) <= 4
 
 
