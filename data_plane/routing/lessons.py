@@ -94,7 +94,8 @@ def _learn_prompt(pair: Pair, flight: Flight, finished: Finished) -> None:
     if seconds is None and not flight.is_cold and flight.was_alone:
         seconds = _first_s(flight, finished)  # compatible routes say no durations
     # Of a hit whose size nobody says, the time says nothing of the speed.
-    fresh = tokens - cached if cached is not None else tokens if flight.hit < SMALL_HIT else 0
+    is_hit = max(flight.hit, flight.common[0]) >= SMALL_HIT
+    fresh = tokens - cached if cached is not None else 0 if is_hit else tokens
     if seconds and fresh >= FEW_TOKENS:
         pair.saw_prefill(fresh / seconds)
 
@@ -103,7 +104,7 @@ def _learn_hit(pair: Pair, flight: Flight, finished: Finished, tokens: float) ->
     """How much of what was expected to be cached was: as the node says, or by the time it took."""
     if finished.cached_tokens is not None:
         measured = finished.cached_tokens / tokens
-    elif finished.prompt_s and pair.prefill:
+    elif finished.prompt_s and pair.prefill and flight.was_alone:
         measured = 1.0 - finished.prompt_s * quantile(pair.prefill, 0.8) / tokens
     else:
         return

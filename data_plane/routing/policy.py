@@ -351,7 +351,7 @@ class Policy:
             ours = place.active if place is not None else 0
             others += max(loads.get(node_id, 0.0) - ours, 0.0)
         rates = self._learned.rates(node_id, key, self._sizes, node.max_parallel)
-        busy = self._shadow.busy(now)
+        busy = self._shadow.busy(key, place, now)
         return weigh(node, place, rates, demand, now, others=others, busy=busy, loss=self._loss)
 
     def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:

@@ -218,7 +218,8 @@ class Shadow:
         self.hangs = False
         """Whether a load was ever found to hang: else nobody needs to look for such nodes."""
 
-        self._busy, self._busy_until = 0.0, 0.0
+        self._busy: dict[str, tuple[float, float]] = {}
+        """Of those that have a model in memory, and until when that is not counted anew."""
 
     def place(self, node_id: str) -> Place:
         """What the node is doing."""
@@ -231,16 +232,19 @@ class Shadow:
         """Nodes that have a model in memory; kept up to date, to be read by whoever has it."""
         return self._holders.setdefault(key, set())
 
-    def busy(self, now: float) -> float:
-        """The share of the time of all nodes together that what comes takes, as of a second ago.
-
-        Of all: on one node it varies so much by chance that at high load it would decide alone.
+    def busy(self, key: str, place: Place | None, now: float) -> float:
+        """The share of its time that what comes takes: of a node without the model its own; with
+        it, that of all such nodes, as of a second ago. By its own, chance would decide among them.
         """
-        if now >= self._busy_until:
-            self._busy_until = now + BUSY_S
-            asked = sum(place.per_second(now) * place.work_s for place in self.places.values())
-            self._busy = asked / len(self.places) if self.places else 0.0
-        return self._busy
+        if place is not None and key not in place.runners:
+            return place.per_second(now) * place.work_s
+        share, until = self._busy.get(key, (0.0, -1.0))
+        if now >= until:
+            holders = [self.places[node_id] for node_id in self.holding(key)]
+            asked = sum(holder.per_second(now) * holder.work_s for holder in holders)
+            share = asked / len(holders) if holders else 0.0
+            self._busy[key] = share, now + BUSY_S
+        return share
 
     def keep(self, node_ids: frozenset[str]) -> None:
         """Forget nodes that are no more; what is under way there is forgotten as it ends."""

@@ -58,6 +58,18 @@ def test_hits_that_turn_out_to_be_none_are_trusted_less() -> None:
     assert flight.found == 0.0
 
 
+def test_between_others_a_slow_reading_is_no_sign_of_a_missed_hit() -> None:
+    for was_alone, trust in ((True, 0.95), (False, 1.0)):
+        learned, pair = learned_from(flight_of(), said())
+        learn(learned, flight_of(hit=0.8, was_alone=was_alone), said(prompt_s=60.0), 14.0)
+        assert pair.trust == pytest.approx(trust)
+
+
+def test_an_unexpected_hit_is_no_speed() -> None:
+    _, pair = learned_from(flight_of(common=(0.9, 12)), said())
+    assert pair.prefill == []
+
+
 def test_a_load_is_learned_when_nothing_was_before_it() -> None:
     _, pair = learned_from(flight_of(is_cold=True), said(load_s=7.0))
     assert pair.load_s == 7.0

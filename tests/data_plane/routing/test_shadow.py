@@ -15,9 +15,9 @@ def flight_of(key="m", options_key="", **more):
     return flight
 
 
-def seen(shadow, *keys, now=0.0, context_length=4_096, size=6_000):
+def seen(shadow, *keys, node_id="a", now=0.0, context_length=4_096, size=6_000):
     loaded = make_loaded("x", context_length=context_length, size_vram_bytes=size)
-    return shadow.seen("a", [(key, loaded) for key in keys], now)
+    return shadow.seen(node_id, [(key, loaded) for key in keys], now)
 
 
 def test_what_a_node_says_is_in_its_memory_is() -> None:
@@ -108,14 +108,18 @@ def test_what_an_answer_has_left_is_the_same_however_far_it_has_come() -> None:
     assert (runner.left_s, shadow.place("a").backlog_s) == (19.0, 19.0)
 
 
-def test_all_nodes_are_as_busy_as_what_comes_takes_of_their_time() -> None:
+def test_who_has_a_model_is_as_busy_as_what_comes_takes_of_all_their_time() -> None:
     shadow = Shadow()
-    shadow.place("b")
-    assert shadow.busy(0.0) == 0.0
+    for name in ("b", "c"):
+        seen(shadow, "m", node_id=name)
+    assert shadow.busy("m", None, 0.0) == 0.0
     for second in range(90):
         shadow.sent(second, flight_of(now=float(second)), 6_000, float(second))
         shadow.ended(second, float(second))
-    assert 0.5 * (1 - 0.37) * 10.0 * 0.9 < shadow.busy(90.0) < 0.5 * 10.0
+    for name in ("a", "b"):
+        assert 6.0 / 3 < shadow.busy("m", shadow.place(name), 90.0) < 10.0 / 3
+    assert shadow.busy("other", shadow.place("a"), 90.0) > 6.0
+    assert shadow.busy("other", shadow.place("b"), 90.0) == 0.0
 
 
 def test_a_node_that_is_no_more_is_forgotten_with_its_requests_still_ending() -> None:
