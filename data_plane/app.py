@@ -14,6 +14,7 @@ from data_plane.account import Account
 from data_plane.admission.gate import Gate
 from data_plane.admission.hosts import Hosts
 from data_plane.admission.identify import Identifier
+from data_plane.admission.limits import KeyLimits
 from data_plane.admission.origins import Origins
 from data_plane.host.board import HostCounts
 from data_plane.host.descriptors import clients_within
@@ -88,6 +89,7 @@ class App:
             max_active=settings.max_active,
             max_connections=clients_within(settings.max_connections),
         )
+        self.limits = KeyLimits(asyncio.get_running_loop().time)
         self.leases = Leases(HostCounts(place.board, place.number) if place else None)
         self.latencies = Latencies()
         self.circuits = Circuits()
@@ -211,6 +213,7 @@ class App:
             origins=Origins(settings.origins),
             hosts=Hosts(settings.hosts),
             gate=self.gate,
+            limits=self.limits,
             shelf=Shelf(self.findings, self.circuits),
             max_body_bytes=settings.max_body_bytes,
         )
@@ -342,6 +345,7 @@ class App:
         self.watch.use(after.pools)
         self.findings.use(before.snapshot if before else None, after.snapshot, after.pools)
         self.troubles.use(after.pools)
+        self.limits.keep(after.keys.keys())
         self.policy.use(after.pools, asyncio.get_running_loop().time())
         known = frozenset(after.pools.nodes)
         self.latencies.forget(known)

@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     AMBIGUOUS_CREDENTIALS = "ambiguous_credentials"
     CREDENTIAL_IN_URL = "credential_in_url"
     SCOPE_REQUIRED = "scope_required"
+    RATE_LIMITED = "rate_limited"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     HOST_NOT_ALLOWED = "host_not_allowed"
     NOT_READY = "not_ready"
@@ -127,6 +128,10 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ),
     ErrorCode.SCOPE_REQUIRED: (
         "this API key may not manage models; ask an operator for one with the scope 'manage'"
+    ),
+    ErrorCode.RATE_LIMITED: (
+        "this API key has used up what it may ask for now; try again after Retry-After seconds, or "
+        "ask an operator for more"
     ),
     ErrorCode.ORIGIN_NOT_ALLOWED: (
         "this web origin may not call the proxy; ask an operator to add it to AIVONX_ORIGINS"

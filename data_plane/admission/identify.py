@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from data_plane.admission.limits import is_limited
 from data_plane.settings import MAX_BAD_KEYS_PER_MINUTE
 from shared.codes import ErrorCode
 from shared.credentials import PREFIX, parse_key, same_hash
@@ -56,6 +57,9 @@ class Principal(msgspec.Struct, frozen=True):
 
     is_lasting: bool = True
     """Whether the same credential proves the same for as long as the snapshot is in force."""
+
+    limits: ApiKey | None = None
+    """The key, if its use is limited; see `limits`."""
 
     @property
     def visible(self) -> tuple[str, ...] | None:
@@ -149,6 +153,7 @@ class Identifier:
             key.allowed_models if Scope.INFERENCE in key.scopes else (),
             key.allowed_models if Scope.MANAGE in key.scopes else (),
             is_lasting=key.expires_at is None,
+            limits=key if is_limited(key) else None,
         )
 
     def _bad_key(self, address: str) -> NotIdentifiedError:

@@ -43,6 +43,7 @@ STATUSES: Final[dict[ErrorCode, int]] = {
     ErrorCode.AMBIGUOUS_CREDENTIALS: 400,
     ErrorCode.CREDENTIAL_IN_URL: 400,
     ErrorCode.SCOPE_REQUIRED: 403,
+    ErrorCode.RATE_LIMITED: 429,
     ErrorCode.ORIGIN_NOT_ALLOWED: 403,
     ErrorCode.HOST_NOT_ALLOWED: 403,
     ErrorCode.NOT_READY: 503,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from data_plane.admission.gate import BodyClaim
     from data_plane.admission.identify import Principal
+    from data_plane.admission.limits import Place
     from data_plane.protocol.routes import Match, Route
     from data_plane.proxy.caller import Caller
     from data_plane.proxy.job import Job
@@ -53,6 +54,7 @@ class Call:
         "judged_by",
         "match",
         "method",
+        "place",
         "principal",
         "raw_headers",
         "record",
@@ -108,6 +110,9 @@ class Call:
         """The client has left while no task served it."""
 
         self.job: Job | None = None
+        self.place: Place | None = None
+        """That it takes of what its key may have, where that is limited."""
+
         self.error: Exception | None = None
 
     @property

@@ -274,6 +274,8 @@ class Handler:
         if call.job is not None and call.job.flight is not None:
             self._attempts.abandon(call.job)
         call.claim.release()
+        if call.place is not None:
+            call.place.release()
         self._gate.in_flight -= 1
         record.bytes_out = record.bytes_out or reply.bytes_out
         if not record.route:

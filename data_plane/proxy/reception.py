@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
+from data_plane.admission.limits import OverLimitError
 from data_plane.admission.origins import preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from data_plane.admission.gate import Gate
     from data_plane.admission.hosts import Hosts
     from data_plane.admission.identify import Identifier
+    from data_plane.admission.limits import KeyLimits, Place
     from data_plane.admission.origins import Origins
     from data_plane.lifecycle import Lifecycle
     from data_plane.protocol.outline import Outline
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.shelf import Shelf
     from data_plane.sync.applied import Applied, AppliedState
     from data_plane.telemetry.logs import Record
+    from shared.snapshot import ApiKey
 
 FULL: Final = (
     "this proxy is serving as many requests as it may; try again in a few seconds, or ask an "
@@ -62,6 +65,7 @@ class Reception:
         origins: Origins,
         hosts: Hosts,
         gate: Gate,
+        limits: KeyLimits,
         shelf: Shelf,
         max_body_bytes: int,
     ) -> None:
@@ -72,6 +76,7 @@ class Reception:
         self._origins = origins
         self._hosts = hosts
         self._gate = gate
+        self._limits = limits
         self._shelf = shelf
 
     # 2. parse, the head; 3. admit. The body only then: nobody without a key makes us hold one
@@ -87,10 +92,13 @@ class Reception:
             call.judged_by = view
         principal = call.principal
         record.key_id = principal.key_id
-        if match.route.action in ASKS_NODES:
-            return None
-        if match.route.action not in {Action.INFER, Action.SHOW}:
+        action = match.route.action
+        if action not in ASKS_NODES and action not in {Action.INFER, Action.SHOW}:
             return self._local(view, match, principal, record)
+        if principal.limits is not None and call.place is None:
+            call.place = self._enter(call, principal.limits)
+        if action in ASKS_NODES:
+            return None
         if self._gate.is_full:
             raise RefusedRequestError(ErrorCode.OVERLOADED, FULL, closes=_has_unread_body(call))
         return None
@@ -145,6 +153,17 @@ class Reception:
             wait = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else None
             raise RefusedRequestError(
                 error.code, status=error.status, headers=wait, closes=_has_unread_body(call)
+            ) from error
+
+    def _enter(self, call: Call, key: ApiKey) -> Place:
+        try:
+            return self._limits.enter(key)
+        except OverLimitError as error:
+            raise RefusedRequestError(
+                ErrorCode.RATE_LIMITED,
+                error.sentence,
+                headers={"Retry-After": str(error.wait_s)},
+                closes=_has_unread_body(call),
             ) from error
 
     def _local(self, view: Applied, match: Match, principal: Principal, record: Record) -> Answer:
