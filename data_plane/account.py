@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from data_plane.admission.gate import Gate
+    from data_plane.admission.queue import Queue
     from data_plane.lifecycle import Lifecycle
     from data_plane.proxy.findings import Findings
+    from data_plane.proxy.waiting import Held
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.model_circuit import ModelCircuits
     from data_plane.sync.applied import AppliedState
@@ -51,6 +53,7 @@ class Account:
         circuits: Circuits,
         models: ModelCircuits,
         findings: Findings,
+        queue: Queue[Held],
         sink: Sink,
         is_ready: Callable[[], bool],
     ) -> None:
@@ -63,6 +66,7 @@ class Account:
         self._circuits = circuits
         self._models = models
         self._findings = findings
+        self._queue = queue
         self._sink = sink
         self._is_ready = is_ready
 
@@ -163,6 +167,7 @@ class Account:
         yield "in_flight", "Requests being served.", (), [((), self._gate.in_flight)]
         yield "connections", "Connections of clients.", (), [((), self._gate.connections)]
         yield "retrying", "Requests on a further attempt.", (), [((), self._gate.retrying)]
+        yield "waiting", "Requests held until a slot is free.", (), [((), self._queue.size)]
         yield "body_bytes", "Request bodies held in memory.", (), [((), self._gate.body_bytes)]
         yield "spool_bytes", "Request bodies on disk.", (), [((), self._gate.spool_bytes)]
         yield "tasks", "Named tasks alive.", (), [((), self._lifecycle.task_count)]

@@ -16,6 +16,8 @@ from data_plane.admission.hosts import Hosts
 from data_plane.admission.identify import Identifier
 from data_plane.admission.limits import KeyLimits
 from data_plane.admission.origins import Origins
+from data_plane.admission.queue import Queue
+from data_plane.admission.shares import Shares
 from data_plane.host.board import HostCounts
 from data_plane.host.descriptors import clients_within
 from data_plane.host.listening import bound
@@ -38,6 +40,7 @@ from data_plane.proxy.shelf import Shelf
 from data_plane.proxy.shows import ShowCache, Shows
 from data_plane.proxy.troubles import LOAD_HANGS, Troubles
 from data_plane.proxy.unloading import Unloading
+from data_plane.proxy.waiting import WaitingRoom
 from data_plane.routing.circuit import Circuits
 from data_plane.routing.model_circuit import ModelCircuits
 from data_plane.routing.policy import Policy
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from data_plane.host.place import Place
+    from data_plane.proxy.waiting import Held
     from data_plane.settings import Settings
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Log
@@ -90,6 +94,8 @@ class App:
             max_connections=clients_within(settings.max_connections),
         )
         self.limits = KeyLimits(asyncio.get_running_loop().time)
+        self.shares = Shares()
+        self.queue: Queue[Held] = Queue(self.shares)
         self.leases = Leases(HostCounts(place.board, place.number) if place else None)
         self.latencies = Latencies()
         self.circuits = Circuits()
@@ -117,6 +123,7 @@ class App:
             circuits=self.circuits,
             models=self.model_circuits,
             findings=self.findings,
+            queue=self.queue,
             sink=log.sink,
             is_ready=lambda: self.health.is_ready,
         )
@@ -195,6 +202,13 @@ class App:
             findings=self.findings,
             dice=random.random,
         )
+        self.room = WaitingRoom(
+            queue=self.queue,
+            shares=self.shares,
+            state=self.state,
+            selection=self.selection,
+            metrics=self.metrics,
+        )
         self.attempts = Attempts(
             forwarder=self.forwarder,
             leases=self.leases,
@@ -203,6 +217,7 @@ class App:
             findings=self.findings,
             selection=self.selection,
             judgement=Judgement(self.findings, self.watch, self.troubles),
+            room=self.room,
             gate=self.gate,
             metrics=self.metrics,
         )
@@ -309,6 +324,7 @@ class App:
             proxy.server.pre_shutdown()  # idle connections are closed, busy ones after their answer
         await self._until_idle(self.settings.drain_timeout_s)
         self.lifecycle.advance(Phase.CLOSING)
+        self.room.close()
         for lease in self.leases:
             lease.let_go(Fault.SHUTDOWN)
         await self._until_idle(LAST_WORDS_S)
@@ -347,6 +363,7 @@ class App:
         self.troubles.use(after.pools)
         self.limits.keep(after.keys.keys())
         self.policy.use(after.pools, asyncio.get_running_loop().time())
+        self.room.wake()
         known = frozenset(after.pools.nodes)
         self.latencies.forget(known)
         self.forwarder.forget(known)

@@ -61,6 +61,9 @@ class Principal(msgspec.Struct, frozen=True):
     limits: ApiKey | None = None
     """The key, if its use is limited; see `limits`."""
 
+    priority: int = 0
+    """Of requests that wait for a slot the higher goes first."""
+
     @property
     def visible(self) -> tuple[str, ...] | None:
         """Which models it may see listed: those that it may ask or manage."""
@@ -154,6 +157,7 @@ class Identifier:
             key.allowed_models if Scope.MANAGE in key.scopes else (),
             is_lasting=key.expires_at is None,
             limits=key if is_limited(key) else None,
+            priority=key.priority,
         )
 
     def _bad_key(self, address: str) -> NotIdentifiedError:

@@ -22,9 +22,11 @@ from data_plane.proxy.failures import (
 )
 from data_plane.proxy.job import Flight, Job, Progress
 from data_plane.proxy.judgement import is_usual
-from data_plane.proxy.predictions import Prediction, explained
+from data_plane.proxy.predictions import Prediction, told
 from data_plane.proxy.relay import Passage
-from data_plane.routing.events import Choice, NoNode, NoNodeKind
+from data_plane.proxy.selection import may_wait
+from data_plane.proxy.waiting import principal_of
+from data_plane.routing.events import Choice, Hold, NoNode, NoNodeKind
 from data_plane.upstream.connection import PIECE_BYTES
 from data_plane.upstream.faults import Fault, NodeFailedError
 from shared.codes import ErrorCode
@@ -36,10 +38,12 @@ if TYPE_CHECKING:
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.judgement import Judgement
     from data_plane.proxy.selection import Selection
+    from data_plane.proxy.waiting import WaitingRoom
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.policy import Policy
     from data_plane.routing.pools import PoolNode
     from data_plane.telemetry.metrics import Metrics
+    from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.forward import Forwarder
     from data_plane.upstream.lease import Lease, Leases
 
@@ -57,6 +61,7 @@ class Attempts:
         findings: Findings,
         selection: Selection,
         judgement: Judgement,
+        room: WaitingRoom,
         gate: Gate,
         metrics: Metrics,
     ) -> None:
@@ -67,6 +72,7 @@ class Attempts:
         self._findings = findings
         self._selection = selection
         self._judgement = judgement
+        self._room = room
         self._gate = gate
         self._metrics = metrics
         self._now = asyncio.get_running_loop().time
@@ -77,8 +83,10 @@ class Attempts:
         False when that cannot be: nothing has been done then. True: `on_news` is called whenever
         `go_on` should be.
         """
+        if self._room.is_waited_for(job) and may_wait(job):
+            return False
         choice = self._selection.choose(job)
-        if isinstance(choice, NoNode):
+        if not isinstance(choice, Choice):
             return False
         node, ask = choice.node, job.ask
         body = ask.body
@@ -106,10 +114,10 @@ class Attempts:
     def go_on(self, job: Job) -> Progress:
         """The node of an attempt that `begin` made has something to say."""
         flight = job.flight
-        if flight is None:
+        if flight is None or flight.answer is None:
             return Progress.NEEDS_TASK
         try:
-            progress = self._advance(job, flight)
+            progress = self._advance(job, flight, flight.answer)
         except NodeFailedError as error:
             flight.error = error
             progress = Progress.NEEDS_TASK
@@ -117,8 +125,8 @@ class Attempts:
             flight.answer.on_news = None
         return progress
 
-    def _advance(self, job: Job, flight: Flight) -> Progress:
-        answer, passage, reply = flight.answer, flight.passage, job.reply
+    def _advance(self, job: Job, flight: Flight, answer: NodeAnswer) -> Progress:
+        passage, reply = flight.passage, job.reply
         if answer.has_failed:
             return Progress.NEEDS_TASK
         if not reply.is_committed:
@@ -148,7 +156,8 @@ class Attempts:
         """Let go of an attempt that nobody waits for any more, if there is one."""
         flight, job.flight = job.flight, None
         if flight is not None:
-            flight.answer.close()
+            if flight.answer is not None:
+                flight.answer.close()
             flight.lease.release()
 
     def flush(self) -> None:
@@ -159,24 +168,36 @@ class Attempts:
         """Answer the request through some node. Raises RefusedRequestError when none can."""
         try:
             for _ in range(job.view.config.max_attempts):
-                if job.flight is not None:
-                    if await self._attempt(job, job.flight.choice, job.flight.lease):
+                if job.flight is None:
+                    if job.failures:
+                        self._begin_retry(job)
+                    choice = await self._claim_next(job)
+                    if isinstance(choice, NoNode):
+                        await self._give_up(job, choice)
                         return
-                    continue
-                if job.failures:
-                    self._begin_retry(job)
-                choice = self._selection.choose(job)
-                if isinstance(choice, NoNode):
-                    await self._give_up(job, choice)
-                    return
-                # No await between choosing and taking: another request would choose the same node
-                # on the same counts.
-                lease = self._leases.take(choice.node.id, self._now())
-                if await self._attempt(job, choice, lease):
+                if await self._attempt(job):
                     return
             await self._give_up(job, None)
         finally:
+            self.abandon(job)  # a node that was claimed in the moment in which the client left
             self._end_retry(job)
+
+    async def _claim_next(self, job: Job) -> Choice | NoNode:
+        """Choose and claim the next node; wait for one where that is better."""
+        if self._room.is_waited_for(job) and may_wait(job):
+            return await self._room.turn(job, self._claim)
+        choice = self._selection.choose(job)
+        if isinstance(choice, Hold):
+            return await self._room.turn(job, self._claim)
+        if isinstance(choice, Choice):
+            self._claim(job, choice)
+        return choice
+
+    def _claim(self, job: Job, choice: Choice) -> None:
+        # No await between choosing and taking: another request would choose the same node on the
+        # same counts.
+        lease = self._leases.take(choice.node.id, self._now())
+        job.flight = Flight(choice, lease, None, self._note_attempt(job, choice, lease))
 
     def _begin_retry(self, job: Job) -> None:
         if job.is_retrying or job.failures <= NODE_IS_GONE:
@@ -192,14 +213,15 @@ class Attempts:
             job.is_retrying = False
             self._gate.retrying -= 1
 
-    async def _attempt(self, job: Job, choice: Choice, lease: Lease) -> bool:
+    async def _attempt(self, job: Job) -> bool:
         """One node. True when the client has its answer, False when another node may try."""
-        node, record = choice.node, job.record
         flight, job.flight = job.flight, None
-        passage = flight.passage if flight is not None else self._note_attempt(job, choice, lease)
+        if flight is None:
+            raise RuntimeError("no node has been claimed")
+        node, passage, record = flight.choice.node, flight.passage, job.record
         try:
-            with lease:
-                failure = await self._ask_node(job, node, passage, lease, flight)
+            with flight.lease:
+                failure = await self._ask_node(job, node, flight)
         except NodeFailedError as error:
             self._metrics.attempt(node.name, error.fault)
             self._judgement.learn_fault(job, node, error.fault)
@@ -231,7 +253,9 @@ class Attempts:
         record.attempts += 1
         record.node, record.node_id, record.reason = node.name, node.id, choice.reason
         if job.arrival is not None:
-            job.prediction = Prediction(self._policy, job.arrival, node.id, self._now)
+            job.prediction = Prediction(
+                self._policy, self._room, principal_of(record), job.arrival, node.id, self._now
+            )
             lease.on_release = job.prediction.dropped
         config = job.view.config
         return Passage(
@@ -240,7 +264,7 @@ class Attempts:
             ask=job.ask,
             config=config,
             on_commit=partial(self._committed, job),
-            reason=explained(choice) if config.explain else b"",
+            told=told(job, choice) if config.explain or job.position is not None else b"",
         )
 
     def _committed(self, job: Job) -> None:
@@ -248,11 +272,11 @@ class Attempts:
         if job.prediction is not None:
             job.prediction.began()
 
-    async def _ask_node(
-        self, job: Job, node: PoolNode, passage: Passage, lease: Lease, flight: Flight | None
-    ) -> Failure | None:
-        if flight is not None and flight.error is not None:
-            flight.answer.close()
+    async def _ask_node(self, job: Job, node: PoolNode, flight: Flight) -> Failure | None:
+        passage = flight.passage
+        if flight.error is not None:
+            if flight.answer is not None:
+                flight.answer.close()
             raise flight.error
         answer = await self._forwarder.send(
             node,
@@ -262,8 +286,8 @@ class Attempts:
             job.ask.body,
             connect_timeout_s=job.view.config.connect_timeout_s,
             stream_type=STREAM_TYPES.get(job.ask.route.framing),
-            lease=lease,
-            sent=flight.answer if flight is not None else None,
+            lease=flight.lease,
+            sent=flight.answer,
         )
         try:
             failure = None if is_usual(answer) else await self._judgement.judge(job, node, answer)

@@ -45,14 +45,24 @@ class Job(msgspec.Struct, eq=False):
     """What the policy was asked for, where the strategy predicts."""
 
     prediction: Prediction | None = None
+    priority: int = 0
+    position: int | None = None
+    """How many were before it when it began to wait; None: it has not waited."""
+
+    estimate_s: float = 0.0
+    """What it was predicted to wait then."""
 
 
 class Flight:
-    """An attempt that no task waits for."""
+    """An attempt that no task waits for: it was sent by `Attempts.begin`, or (without `answer`) its
+    node was claimed while its task waited for one.
+    """
 
     __slots__ = ("answer", "choice", "error", "lease", "passage")
 
-    def __init__(self, choice: Choice, lease: Lease, answer: NodeAnswer, passage: Passage) -> None:
+    def __init__(
+        self, choice: Choice, lease: Lease, answer: NodeAnswer | None, passage: Passage
+    ) -> None:
         self.choice = choice
         self.lease = lease
         self.answer = answer

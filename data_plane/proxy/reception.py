@@ -215,6 +215,7 @@ class Reception:
             record=record,
             reply=call.reply,
             closes=self._lifecycle.is_draining,
+            priority=principal.priority,
         )
 
     def _form_ask(self, call: Call, body: bytes) -> asking.Ask:

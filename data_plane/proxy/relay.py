@@ -56,10 +56,10 @@ class Passage:
         "_ask",
         "_config",
         "_on_commit",
-        "_reason",
         "_record",
         "_reply",
         "_scanner",
+        "_told",
         "usage",
     )
 
@@ -71,15 +71,15 @@ class Passage:
         ask: Ask,
         config: ProxyConfig,
         on_commit: Callable[[], None],
-        reason: bytes = b"",
+        told: bytes = b"",
     ) -> None:
-        """`reason` is told to the client, unless it is empty."""
+        """`told` are further header lines for the client."""
         self._reply = reply
         self._record = record
         self._ask = ask
         self._config = config
         self._on_commit = on_commit
-        self._reason = reason
+        self._told = told
         self._scanner: LineScanner | None = None
         self.usage: Usage | None = None
         """What the whole answer cost, as far as the node said."""
@@ -247,8 +247,8 @@ class Passage:
             record.attempts,
             waited_ms,
         )
-        if self._reason:
-            lines += b"X-Aivonx-Reason: %b\r\n" % self._reason
+        if self._told:
+            lines += self._told
         if is_stream:
             # Reverse proxies in front of us must not collect a stream before they pass it on.
             lines += b"X-Accel-Buffering: no\r\n"

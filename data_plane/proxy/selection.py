@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from data_plane.protocol.ask import Form
 from data_plane.proxy.arrivals import arrival_of
 from data_plane.routing.events import Arrival, Choice, Hold, NoNode
 from shared.snapshot import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.job import Job
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
     from data_plane.upstream.lease import Leases
 
 _NOBODY: Final[frozenset[str]] = frozenset()
+_NO_ONE: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+def may_wait(job: Job) -> bool:
+    """Whether it may be held: what takes a slot, unless it has lost a node already, which it has
+    waited for.
+    """
+    return job.ask.form is Form.RUN and not job.failures and job.view.config.max_waiting > 0
 
 
 class Selection:
@@ -47,11 +57,13 @@ class Selection:
         self.verdicts_are_stale = True
         """Whether the health sweep has been silent for so long that its word may be ignored."""
 
-    def choose(self, job: Job) -> Choice | NoNode:
-        """The next node. First without those that are too old for what is asked; then with them."""
+    def choose(self, job: Job, ahead: Mapping[str, int] = _NO_ONE) -> Choice | Hold | NoNode:
+        """The next node. First without those that are too old for what is asked; then with them.
+        `ahead` are requests for the model that are held and come first, by the node they wait for.
+        """
         pools, least = job.view.pools, job.ask.least
         if least > pools.oldest:
-            choice = self._choose_beside(job, pools.older_than(least))
+            choice = self._choose_beside(job, pools.older_than(least), ahead)
             if not isinstance(choice, NoNode):
                 return choice
         elif (
@@ -64,9 +76,11 @@ class Selection:
             )
             if ranked is not None:
                 return ranked
-        return self._choose_beside(job, _NOBODY)
+        return self._choose_beside(job, _NOBODY, ahead)
 
-    def _choose_beside(self, job: Job, too_old: frozenset[str]) -> Choice | NoNode:
+    def _choose_beside(
+        self, job: Job, too_old: frozenset[str], ahead: Mapping[str, int]
+    ) -> Choice | Hold | NoNode:
         """First without those that asked for a pause or fail with the model; then with those that
         asked for a pause, for they can do it; then with all.
         """
@@ -74,35 +88,34 @@ class Selection:
         excluded = self._findings.without(model) | job.tried | too_old
         busy, failing = self._findings.busy(now), self._models.avoided(model, now)
         beside = busy | failing
-        choice = self._choose_among(job, excluded | beside if beside else excluded)
+        choice = self._choose_among(job, excluded | beside if beside else excluded, ahead)
         if isinstance(choice, NoNode) and busy and failing:
-            choice = self._choose_among(job, excluded | failing)
+            choice = self._choose_among(job, excluded | failing, ahead)
         if isinstance(choice, NoNode) and beside:
-            choice = self._choose_among(job, excluded)
+            choice = self._choose_among(job, excluded, ahead)
         if isinstance(choice, NoNode) and choice.only_verdicts and self.verdicts_are_stale:
-            choice = self._choose_among(job, excluded, panic=True)
+            choice = self._choose_among(job, excluded, ahead, panic=True)
         if model in self._failing and isinstance(choice, Choice):
             self._models.tried(choice.node.id, model, now, self._dice)
         return choice
 
     def _choose_among(
-        self, job: Job, excluded: frozenset[str], *, panic: bool = False
-    ) -> Choice | NoNode:
-        choice = self._policy.choose(
-            self._arrival(job),
+        self, job: Job, excluded: frozenset[str], ahead: Mapping[str, int], *, panic: bool = False
+    ) -> Choice | Hold | NoNode:
+        return self._policy.choose(
+            self.arrival(job),
             self._now(),
             excluded=excluded,
             down=self._circuits.down,
+            may_hold=may_wait(job),
+            ahead=ahead,
             same_digest=job.ask.route.same_digest_only,
             panic=panic,
             pools=job.view.pools,
         )
-        if isinstance(choice, Hold):
-            raise TypeError("the policy holds what nothing was said to hold")
-        return choice
 
     @staticmethod
-    def _arrival(job: Job) -> Arrival:
+    def arrival(job: Job) -> Arrival:
         """What the policy is asked for; kept where it wants to hear how the request goes."""
         if job.arrival is not None:
             return job.arrival

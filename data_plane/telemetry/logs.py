@@ -66,6 +66,8 @@ class Record(msgspec.Struct, eq=False, gc=False):
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     detail: str = ""
+    waited_s: float = 0.0
+    """For a slot, before it was sent to a node."""
 
 
 class _AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
@@ -91,6 +93,7 @@ class _AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     reason: str = ""
     attempts: int = 0
     ttft_s: float | None = None
+    waited_s: float = 0.0
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     key_id: str = ""
@@ -270,6 +273,7 @@ class Log:
             record.reason if is_sent else "",
             record.attempts if is_sent else 0,
             round(record.first_byte_at - record.started_at, 6) if record.first_byte_at else None,
+            record.waited_s and round(record.waited_s, 6),
             record.prompt_tokens,
             record.answer_tokens,
             record.key_id,

@@ -58,6 +58,15 @@ class Metrics:
             buckets=(1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0),
             registry=self.registry,
         )
+        self._waited = Histogram(
+            "aivonx_queue_wait_seconds",
+            "What requests waited that were held until a slot was free.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._queue_refused = self._counter(
+            "queue_refused", "Requests refused instead of being held, by reason.", "reason"
+        )
         self._tokens = self._counter("tokens", "Tokens as nodes counted them.", "model", "kind")
         self._attempts = self._counter("attempts", "Attempts at nodes by result.", "node", "result")
         self.retries_refused = self._counter(
@@ -121,6 +130,14 @@ class Metrics:
     def predicted(self, error: float) -> None:
         """A prediction came due: log(actual / predicted)."""
         self._prediction.observe(exp(abs(error)))
+
+    def waited(self, seconds: float) -> None:
+        """A request waits no more."""
+        self._waited.observe(seconds)
+
+    def queue_refused(self, reason: str) -> None:
+        """Count a request that is not held (any longer)."""
+        self._child(self._queue_refused, reason).inc()
 
     def request(self, record: Record, now: float) -> None:
         """Count a request that has ended."""
