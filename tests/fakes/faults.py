@@ -128,9 +128,10 @@ class Faults:
                 return fault
         return None
 
-    async def stall(self) -> None:
-        """Say nothing until the faults are cleared or the connection is given up."""
-        await self._cleared.wait()
+    async def stall(self, fault: Fault) -> None:
+        """Say nothing while this one is on the node, unless the connection is given up before."""
+        if any(each is fault for each in self._faults):
+            await self._cleared.wait()
 
 
 class StreamEndError(Exception):
@@ -271,7 +272,7 @@ class Writer:
                 raw_write(self._request, b"zz\r\nnot a chunk\r\n")
                 close(self._request)
             case FaultKind.STALL:
-                await self._faults.stall()
+                await self._faults.stall(fault)
                 self._fault = None
                 return
             case FaultKind.ERROR_RECORD:

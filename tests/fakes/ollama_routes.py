@@ -229,7 +229,7 @@ async def _fault_before_head(call: Call, fault: Fault) -> web.StreamResponse | N
         raise AnswerError(*_ERRORS[fault.kind])
     match fault.kind:
         case FaultKind.SILENCE:
-            await call.node.faults.stall()
+            await call.node.faults.stall(fault)
         case FaultKind.GARBAGE:
             raw_write(call.request, b"\x00\x01this is no HTTP/0.0\r\n\r\n")
             close(call.request)
