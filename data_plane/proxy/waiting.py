@@ -153,7 +153,13 @@ class WaitingRoom:
             raise self._refused("draining", ErrorCode.DRAINING, _STOPPED, 0.0)
         own = self._queue.of(waiting.principal)
         if self._queue.size >= places or own >= max(places * SHARE_OF_PLACES, 1.0):
-            raise self._refused("full", ErrorCode.OVERLOADED, _TOO_MANY, 0.0)
+            next_s = self._next_s(waiting.lane)
+            raise self._refused("full", ErrorCode.OVERLOADED, _TOO_MANY, next_s)
+
+    def _next_s(self, lane: str) -> float:
+        """Until the first of a lane is expected to have left; 0 when nobody knows."""
+        first = self._queue.first(lane, 1, self._loop.time())
+        return first[0].item.predicted_s or 0.0 if first else 0.0
 
     def wake(self) -> None:
         """Something has changed: look at those who wait, once all that came with it is done."""
@@ -246,5 +252,6 @@ class WaitingRoom:
         self, reason: str, code: ErrorCode, words: str, wait_s: float
     ) -> RefusedRequestError:
         self._metrics.queue_refused(reason)
-        wait_s = min(max(wait_s, 1.0), RETRY_MAX_S) * random.uniform(1.0, 1.25)  # noqa: S311 - spread
-        return RefusedRequestError(code, words, headers={"Retry-After": str(ceil(wait_s))})
+        spread_s = max(wait_s, 1.0) * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
+        after_s = min(ceil(spread_s), RETRY_MAX_S)
+        return RefusedRequestError(code, words, headers={"Retry-After": str(after_s)})

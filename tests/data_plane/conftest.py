@@ -53,6 +53,7 @@ async def snapshot_of(
     keys: tuple[ApiKey, ...] = (),
     revision: int = 1,
     epoch: str = "e1",
+    max_parallel: int | None = None,
 ) -> Snapshot:
     """What the control plane would publish after it has looked at these nodes."""
     models: dict[Model, int] = {}
@@ -78,6 +79,7 @@ async def snapshot_of(
                     for model, modified_at in tags
                 ),
                 loaded=loaded,
+                max_parallel=max_parallel,
             )
         )
     return Snapshot(
