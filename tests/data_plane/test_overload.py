@@ -7,11 +7,12 @@ The bounds are those of a busy machine that measures itself; figures of a quiete
 import asyncio
 
 import msgspec
+import pytest
 from fakes.ollama import FakeOllama
 from fakes.surge import Outcomes, Surge
 
 from shared.credentials import mint
-from shared.snapshot import ApiKey, ProxyConfig
+from shared.snapshot import ApiKey, ProxyConfig, Strategy
 
 from .conftest import snapshot_of
 from .test_process import start
@@ -36,12 +37,19 @@ def told_at_once(found: Outcomes, status: int) -> None:
     assert found.refused_within(0.99) < 0.5
 
 
-async def test_five_times_what_can_be_served_takes_nothing_from_what_is(start) -> None:
+BY_LIMIT = ({}, {"AIVONX_MAX_ACTIVE": str(SLOTS)})
+BY_QUEUE = ({"strategy": Strategy.PREDICTED, "max_waiting": SLOTS}, {})
+
+
+@pytest.mark.parametrize(("config", "environ"), [BY_LIMIT, BY_QUEUE], ids=["limit", "queue"])
+async def test_five_times_what_can_be_served_takes_nothing_from_what_is(
+    start, config, environ
+) -> None:
     """F38."""
     async with FakeOllama(tokens_per_s=TOKENS_PER_S, num_parallel=SLOTS) as node:
-        process = await start(
-            await snapshot_of([node], config=ProxyConfig()), AIVONX_MAX_ACTIVE=str(SLOTS)
-        )
+        snapshot = await snapshot_of([node], config=ProxyConfig(**config))
+        known = tuple(msgspec.structs.replace(each, max_parallel=SLOTS) for each in snapshot.nodes)
+        process = await start(msgspec.structs.replace(snapshot, nodes=known), **environ)
         crowd = Surge(process.port, "/api/chat", CHAT)
         await crowd.at_once(2, 0.5)
         peak = (await crowd.at_once(SLOTS, 3.0)).goodput(WARM_S)
