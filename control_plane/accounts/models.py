@@ -9,12 +9,15 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.validators import ASCIIUsernameValidator
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils import timezone
 
 from control_plane.common.roles import Role
 from shared.snapshot import Scope
 
 ROLES: Final = tuple((role.value, role.value) for role in Role)
 SCOPES: Final = tuple((scope.value, scope.value) for scope in Scope)
+
+THE_HEAD: Final = 1
 
 MOST_REQUESTS: Final = 1_000_000
 MOST_URGENT: Final = 9
@@ -128,10 +131,12 @@ class FailedLogin(models.Model):
 
 
 class AuditRecord(models.Model):
-    """Who did what. Append-only: triggers in the database refuse changes and deletions."""
+    """Who did what. Append-only: triggers in the database refuse changes and deletions. Chained:
+    see `chain`.
+    """
 
     id = models.BigAutoField(primary_key=True)
-    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
     actor = models.CharField(max_length=64, help_text="User name, or the part of the system.")
     actor_id = models.UUIDField(null=True)
     ip = models.CharField(max_length=45, blank=True)
@@ -140,6 +145,7 @@ class AuditRecord(models.Model):
     target = models.CharField(max_length=128, blank=True, db_index=True)
     before = models.JSONField(null=True)
     after = models.JSONField(null=True)
+    link = models.CharField(max_length=64, default="", editable=False)
 
     class Meta:
         """The newest first."""
@@ -154,3 +160,23 @@ class AuditRecord(models.Model):
         """Append; a record that exists cannot be saved again."""
         kwargs["force_insert"] = True
         super().save(*args, **kwargs)
+
+
+class AuditHead(models.Model):
+    """Where the chain of the audit log ends. One row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=THE_HEAD)
+    records = models.PositiveBigIntegerField(default=0)
+    link = models.CharField(max_length=64, default="")
+    seal = models.CharField(max_length=64, default="")
+
+    class Meta:
+        """There is one row."""
+
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(id=THE_HEAD), name="accounts_one_audit_head")
+        ]
+
+    def __str__(self) -> str:
+        """How long it is."""
+        return f"{self.records} records"

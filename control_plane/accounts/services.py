@@ -8,6 +8,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from control_plane.accounts import chain
 from control_plane.accounts.errors import LastAdminError, NameTakenError, WeakPasswordError
 from control_plane.accounts.models import ApiKey, AuditRecord, User
 from control_plane.accounts.tokens import tokens_kill
@@ -45,8 +46,11 @@ def audit_record(  # noqa: PLR0913, PLR0917 - the columns of one record
     after: Mapping[str, Any] | None = None,
     request: HttpRequest | Request | None = None,
 ) -> None:
-    """Append to the audit log, within the transaction of what it tells of. Secrets are masked."""
-    AuditRecord.objects.create(
+    """Append to the audit log, within the transaction of what it tells of. Secrets are masked.
+
+    The last lock to be taken: whoever bumps the revision does so before.
+    """
+    record = AuditRecord(
         actor=actor if isinstance(actor, str) else actor.username,
         actor_id=None if isinstance(actor, str) else actor.pk,
         ip="" if request is None else client_ip(getattr(request, "_request", request)),
@@ -56,6 +60,8 @@ def audit_record(  # noqa: PLR0913, PLR0917 - the columns of one record
         before=_masked(before),
         after=_masked(after),
     )
+    with transaction.atomic():
+        chain.append(record)
 
 
 def _masked(values: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -239,7 +239,7 @@ def _save(node: Node, *, force_insert: bool = False) -> None:
 
 
 def _announce(node: Node, action: str, before: dict[str, object] | None, by: By) -> None:
-    """In the caller's transaction: the audit record, the revision, and the check to be woken."""
-    by.record(action, f"node:{node.pk}", before, node_public(node))
+    """In the caller's transaction: the revision, the audit record, and the check to be woken."""
     revision_bump()
+    by.record(action, f"node:{node.pk}", before, node_public(node))
     wake_on_commit(CHECK_TASK, str(node.pk))

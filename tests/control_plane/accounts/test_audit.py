@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from fakes.cast import Cast
 from rest_framework.test import APIClient
 
-from control_plane.accounts.models import AuditRecord
+from control_plane.accounts import chain
+from control_plane.accounts.chain import BrokenChainError
+from control_plane.accounts.models import AuditHead, AuditRecord
 from control_plane.accounts.services import audit_record
+
+if TYPE_CHECKING:
+    from pytest_django.fixtures import SettingsWrapper
 
 AUDIT = "/api/audit"
 
@@ -134,3 +142,69 @@ def test_secrets_are_masked_on_the_way_in(db: None) -> None:
 def test_a_long_target_is_cut(db: None) -> None:
     audit_record("x", "y", "t" * 500)
     assert len(AuditRecord.objects.get().target) == 128
+
+
+def tampered(statement: str, *values: object) -> None:
+    """What somebody does who may drop triggers."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("ALTER TABLE accounts_auditrecord DISABLE TRIGGER USER")
+            cursor.execute(statement, values)
+            cursor.execute("ALTER TABLE accounts_auditrecord ENABLE TRIGGER USER")
+            return
+        for action in ("update", "delete"):
+            cursor.execute(f"DROP TRIGGER accounts_auditrecord_no_{action}")
+        cursor.execute(statement, values)
+
+
+def test_s40_records_are_chained_and_the_chain_is_verified_by_a_command(records: None) -> None:
+    audit_record("carol", "user.update", "user:x", {"a": 1.5}, {"b": [None, "é"], "a": {"z": 0}})
+    said = StringIO()
+    call_command("audit_verify", stdout=said)
+    assert said.getvalue() == "records=4 chain=whole\n"
+    links = set(AuditRecord.objects.values_list("link", flat=True))
+    assert len(links) == 4
+    assert "" not in links
+
+
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        ("UPDATE accounts_auditrecord SET actor = 'eve' WHERE id = %s", "is not what was written"),
+        ("DELETE FROM accounts_auditrecord WHERE id = %s", "is not what was written"),
+        ("UPDATE accounts_auditrecord SET link = '' WHERE id = %s", "is not what was written"),
+        ("DELETE FROM accounts_auditrecord WHERE id > %s", "is missing"),
+        ("DELETE FROM accounts_auditrecord WHERE id > %s - 5", "is missing"),
+    ],
+)
+def test_s40_what_was_tampered_with_is_named(records: None, statement: str, complaint: str) -> None:
+    second = AuditRecord.objects.order_by("id")[1].pk
+    tampered(statement, second)
+    with pytest.raises(CommandError, match=complaint):
+        call_command("audit_verify")
+
+
+def test_s40_the_end_cannot_be_cut_off_by_setting_the_head_back(records: None) -> None:
+    first = AuditRecord.objects.order_by("id")[0]
+    tampered("DELETE FROM accounts_auditrecord WHERE id > %s", first.pk)
+    AuditHead.objects.update(records=1, link=first.link)
+    with pytest.raises(CommandError, match=f"after record {first.pk} is missing"):
+        call_command("audit_verify")
+
+
+def test_s40_links_cannot_be_made_without_the_key(records: None, settings: SettingsWrapper) -> None:
+    settings.SECRET_KEY = "x" * 40
+    record = AuditRecord.objects.order_by("id")[0]
+    forged = chain.link_of("", record)
+    assert forged != record.link
+    with pytest.raises(CommandError, match="AIVONX_SECRET_KEY is another"):
+        call_command("audit_verify")
+
+
+def test_records_of_before_the_chain_stay_as_they_are(db: None) -> None:
+    AuditRecord(actor="old", action="key.create").save()
+    audit_record("new", "key.delete")
+    assert chain.verify() == 1
+    AuditRecord(actor="forged", action="key.create").save()
+    with pytest.raises(BrokenChainError):
+        chain.verify()
