@@ -93,11 +93,12 @@ class Reception:
         principal = call.principal
         record.key_id = principal.key_id
         action = match.route.action
-        if action not in ASKS_NODES and action not in {Action.INFER, Action.SHOW}:
+        is_order = action is not Action.INFER and action in ASKS_NODES
+        if action is not Action.INFER and action is not Action.SHOW and not is_order:
             return self._local(view, match, principal, record)
         if principal.limits is not None and call.place is None:
             call.place = self._enter(call, principal.limits)
-        if action in ASKS_NODES:
+        if is_order:
             return None
         if self._gate.is_full:
             raise RefusedRequestError(ErrorCode.OVERLOADED, FULL, closes=_has_unread_body(call))
