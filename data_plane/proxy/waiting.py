@@ -100,6 +100,9 @@ class WaitingRoom:
         self._selection = selection
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
+        self._next_s: dict[str, float] = {}
+        """Of each lane: until the first of it has a slot, as was predicted last."""
+
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -153,13 +156,8 @@ class WaitingRoom:
             raise self._refused("draining", ErrorCode.DRAINING, _STOPPED, 0.0)
         own = self._queue.of(waiting.principal)
         if self._queue.size >= places or own >= max(places * SHARE_OF_PLACES, 1.0):
-            next_s = self._next_s(waiting.lane)
+            next_s = self._next_s.get(waiting.lane, 0.0)
             raise self._refused("full", ErrorCode.OVERLOADED, _TOO_MANY, next_s)
-
-    def _next_s(self, lane: str) -> float:
-        """Until the first of a lane is expected to have left; 0 when nobody knows."""
-        first = self._queue.first(lane, 1, self._loop.time())
-        return first[0].item.predicted_s or 0.0 if first else 0.0
 
     def wake(self) -> None:
         """Something has changed: look at those who wait, once all that came with it is done."""
@@ -200,6 +198,8 @@ class WaitingRoom:
                 choice = self._choose(held.job, ahead)
                 if isinstance(choice, Hold):
                     held.predicted_s = choice.predicted_s
+                    if not ahead:
+                        self._next_s[lane] = choice.predicted_s
                     ahead[choice.node_id] = ahead.get(choice.node_id, 0) + 1
                     held_in_a_row += 1
                     if held_in_a_row == HELD_IN_A_ROW:
