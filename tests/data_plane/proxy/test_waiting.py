@@ -312,6 +312,34 @@ async def test_the_drain_sends_those_away_that_wait(make_plane) -> None:
         assert len(node.inference) == 1
 
 
+async def test_until_the_drain_deadline_those_that_are_held_are_served(make_plane) -> None:
+    plane = await make_plane(AIVONX_DRAIN_TIMEOUT_S="20")
+    async with FakeOllama() as node:
+        await plane.apply(node, config=PREDICTED, max_parallel=1)
+        async with taken(plane, node):
+            tasks = await asked(plane, "next", count=2)
+            draining = asyncio.create_task(plane.app.drain())
+            await plane.until(lambda: plane.app.lifecycle.is_draining)
+        assert [answer.status for answer in await asyncio.gather(*tasks)] == [200, 200]
+        await draining
+
+
+async def test_a_refusal_behind_fillers_is_said_within_the_answer(plane, dial) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node, config=PREDICTED, max_parallel=1)
+        for _ in range(30):  # answers of three tokens are expected then
+            await plane.chat(messages=HELLO)
+        config = like(max_wait_s=1.5, filler_ndjson_s=0.05)
+        await plane.apply(node, config=config, max_parallel=1)
+        async with taken(plane, node):
+            wire = await dial(plane)
+            wire.post("/api/chat", saying("3 words"))
+            said = await wire.to_the_end()
+        assert wire.status == 200
+        assert b'"code":"overloaded"' in said
+        assert not said.endswith(b"\r\n0\r\n\r\n")
+
+
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
 async def test_the_silence_of_waiting_is_filled(plane, dial, path) -> None:
     config = like(filler_ndjson_s=0.05, filler_sse_s=0.05)
