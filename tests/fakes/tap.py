@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from fakes import readings
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from fakes.ollama import FakeOllama
+
+PROBES: Final = frozenset(
+    b"GET %b HTTP/1.1" % path
+    for path in (b"/api/version", b"/api/ps", b"/api/tags", b"/api/health")
+)
 
 
 class Tap:
@@ -45,9 +52,12 @@ class Tap:
         await asyncio.gather(*self._serving, return_exceptions=True)
 
     def take(self) -> list[bytes]:
-        """What was sent since the last time, each time until the node answered; no probes."""
+        """What was sent since the last time, each time until the node answered.
+
+        Left out is what is a probe from its first byte to its last, and nothing besides.
+        """
         taken, self._sent = self._sent, []
-        return [bytes(each) for each in taken if each.startswith(b"POST ")]
+        return [bytes(each) for each in taken if not _is_probe(bytes(each))]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -77,6 +87,14 @@ class Tap:
                 target.write(data)
                 await target.drain()
             target.close()
+
+
+def _is_probe(message: bytes) -> bool:
+    return (
+        message.partition(b"\r\n")[0] in PROBES
+        and readings.is_whole(message)
+        and readings.shape(message).body == b""
+    )
 
 
 class _Wire:
