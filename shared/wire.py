@@ -50,6 +50,7 @@ class Refusal(StrEnum):
     BAD_HASH = "bad_hash"
     BAD_SIGNATURE = "bad_signature"
     OLDER_REVISION = "older_revision"
+    OLDER_EPOCH = "older_epoch"
 
 
 class RefusedError(Exception):

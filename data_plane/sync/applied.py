@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from shared.wire import Header
 
 FILE_NAME: Final = "snapshot.sealed"
+CLOCKS_DIFFER_S: Final = 300.0
+"""A database may be restored on another machine, with another clock."""
+
 PERSIST_LOG_INTERVAL_S: Final = 60.0
 LISTED_KEPT_S: Final = 120.0
 """Two sweeps of the inventory: by then the snapshot knows what a node told us ourselves."""
@@ -138,6 +141,7 @@ class AppliedState:
             self._refuse_older(header)
             # In a thread: a thousand nodes take a while, and streams must not notice.
             applied = await asyncio.to_thread(build, sealed, self._key)
+            self._refuse_older_epoch(header, applied.snapshot)
             if self._listed:
                 applied = await asyncio.to_thread(self._overlaid, applied)
         except RefusedError as error:
@@ -188,6 +192,18 @@ class AppliedState:
         ):
             detail = f"{header.revision} after {current.snapshot.revision}"
             raise RefusedError(Refusal.OLDER_REVISION, detail, header)
+
+    def _refuse_older_epoch(self, header: Header, snapshot: Snapshot) -> None:
+        """Of a history that had ended before ours began: somebody plays it back."""
+        current = self.current
+        if (
+            current is not None
+            and header.epoch != current.snapshot.epoch
+            and snapshot.built_at < current.snapshot.built_at - CLOCKS_DIFFER_S
+        ):
+            age_s = current.snapshot.built_at - snapshot.built_at
+            detail = f"built {age_s:.0f} s before the one in force, in another epoch"
+            raise RefusedError(Refusal.OLDER_EPOCH, detail, header)
 
     def _swap(self, applied: Applied, source: str) -> None:
         before, self.current = self.current, applied

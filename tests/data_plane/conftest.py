@@ -85,7 +85,7 @@ async def snapshot_of(
     return Snapshot(
         epoch=epoch,
         revision=revision,
-        built_at=1_700_000_000.0,
+        built_at=1_790_000_000.0,
         config=config,
         models=tuple(models),
         nodes=tuple(made),

@@ -183,6 +183,18 @@ async def test_an_older_revision_is_refused_and_reported(make_plane, engine) -> 
     assert plane.app.account.report().refused is None
 
 
+async def test_an_epoch_that_has_ended_is_not_taken_up_again(make_plane, engine) -> None:
+    """S43: whoever owns Redis may play back what was signed before a restore."""
+    earlier, now = make_snapshot({"a": []}, revision=9), make_snapshot({"b": []}, revision=2)
+    now = msgspec.structs.replace(now, epoch="another", built_at=earlier.built_at + 3_600.0)
+    publish(engine, now)
+    plane = await make_plane(REDIS_URL=engine.url, AIVONX_SYNC_INTERVAL_S="0.05")
+    publish(engine, earlier)
+    await until(lambda: plane.app.state.refused)
+    assert (plane.app.state.refused.revision, plane.app.state.refused.reason) == (9, "older_epoch")
+    assert revision(plane) == 2
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
