@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from fakes.ollama import FakeOllama
+from fakes.scripted import ScriptedNode
 
 from data_plane import settings as reading
 from data_plane.app import App
@@ -47,7 +48,7 @@ class MemorySink:
 
 
 async def snapshot_of(
-    nodes: Sequence[FakeOllama | Node],
+    nodes: Sequence[FakeOllama | ScriptedNode | Node],
     *,
     config: ProxyConfig = QUICK,
     keys: tuple[ApiKey, ...] = (),
@@ -124,7 +125,7 @@ class Plane:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    async def apply(self, *nodes: FakeOllama | Node, **more: Any) -> Snapshot:
+    async def apply(self, *nodes: FakeOllama | ScriptedNode | Node, **more: Any) -> Snapshot:
         """Put a snapshot of these nodes in force."""
         self._revision += 1
         snapshot = await snapshot_of(nodes, revision=self._revision, **more)

@@ -1,22 +1,13 @@
 """Whole answers: however a node frames them, and however old the client's HTTP is."""
 
 import asyncio
-import contextlib
-import itertools
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
-import msgspec
 import pytest
-from fakes.ollama import FakeOllama
-
-from shared import wire as sealing
+from fakes.scripted import ScriptedNode, fin, whole
 
 CHAT = {"model": "llama3.2", "messages": [{"role": "user", "content": "Why?"}], "stream": False}
 BODY = b'{"message":{"content":"because"},"done":true}\n'
-ALIVE = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"version":"0.33.0"}'
-Converse = Callable[[int, int, asyncio.StreamWriter], None]
 
 
 def chunks(*parts: bytes, trailer: bytes = b"") -> bytes:
@@ -49,53 +40,6 @@ INTERIM = {
 }
 
 
-@asynccontextmanager
-async def node(plane, converse: Converse) -> AsyncIterator[list[bytes]]:
-    """The only node: `converse` is told the number of the connection and of its question.
-
-    Gives the bodies that it was sent.
-    """
-    bodies: list[bytes] = []
-    serving: dict[asyncio.Task, asyncio.StreamWriter] = {}
-    numbers = itertools.count()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving[asyncio.current_task()] = writer
-        number, questions = -1, itertools.count()
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while not writer.is_closing():
-                head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith(b"GET"):
-                    writer.write(ALIVE)
-                    continue
-                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-                bodies.append(await reader.readexactly(length))
-                number = next(numbers) if number < 0 else number
-                converse(number, next(questions), writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with FakeOllama() as model, server:
-        async with plane.session.post(f"{model.url}/api/chat", json=CHAT) as loading:
-            await loading.read()  # what is known to be loaded is not looked at after an answer
-        current = await plane.apply(model)
-        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        (known,) = current.nodes
-        moved = msgspec.structs.replace(known, address=address)
-        changed = msgspec.structs.replace(current, nodes=(moved,), revision=current.revision + 1)
-        sealed = sealing.seal(changed, plane.app.settings.snapshot_key)
-        assert await plane.app.state.offer(sealed, "test")
-        yield bodies
-        plane.app.forwarder.forget(frozenset())
-        for conversation, writer in serving.items():
-            writer.transport.abort()
-            conversation.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
 @pytest.mark.parametrize("status", [b"200 OK", b"400 Bad Request"])
 @pytest.mark.parametrize("interim", INTERIM)
@@ -104,16 +48,9 @@ async def test_the_client_gets_it_whole_with_its_length(  # noqa: PLR0917 - fixt
     plane, dial, framing, interim, status, version
 ) -> None:
     of_node, rest, is_kept = FRAMINGS[framing]
-    opened: set[int] = set()
-
-    def converse(number: int, _question: int, writer: asyncio.StreamWriter) -> None:
-        opened.add(number)
-        writer.write(INTERIM[interim])
-        writer.write(b"HTTP/%b %b\r\nContent-Type: application/json\r\n" % (of_node, status) + rest)
-        if not is_kept:
-            writer.close()
-
-    async with node(plane, converse):
+    said = b"HTTP/%b %b\r\nContent-Type: application/json\r\n" % (of_node, status) + rest
+    async with ScriptedNode([INTERIM[interim] + said, *([] if is_kept else [fin])]) as node:
+        await plane.apply(node)
         wire = await dial(plane)
         for _ in range(2):
             wire.received = b""
@@ -124,55 +61,45 @@ async def test_the_client_gets_it_whole_with_its_length(  # noqa: PLR0917 - fixt
             assert body == BODY
             for word in (b"Transfer-Encoding", b"X-Sum", b"Link:", b"close"):
                 assert word not in head
+        opened = {asked.connection for asked in node.asked}
         assert len(opened) == (1 if is_kept else 2)
 
 
 @pytest.mark.parametrize("size", [10, 300_000, 5_000_000])
 async def test_a_stale_connection_is_replaced_once_at_the_same_node(plane, size) -> None:
-    def converse(_number: int, question: int, writer: asyncio.StreamWriter) -> None:
-        if question:
-            writer.close()  # without a word: it closed at the moment when we wrote
-        else:
-            writer.write(b"HTTP/1.1 200 OK\r\n" + SIZED + b"\r\n" + BODY)
-
-    async with node(plane, converse) as bodies:
+    # Without a word to the second of a connection: it closed at the moment when we wrote.
+    async with ScriptedNode(lambda asked: [fin] if asked.question else [whole(BODY)]) as node:
+        await plane.apply(node)
         for _ in range(3):
             answer = await plane.chat(stream=False, padding="x" * size)
             assert (answer.status, answer.headers["X-Aivonx-Attempts"]) == (200, "1")
         assert not plane.app.circuits.down
         # The second was sent on the stale connection and again on a new one, the third as well.
-        assert len(bodies) == 5
-        assert len(set(bodies)) == 1
+        assert len(node.bodies) == 5
+        assert len(set(node.bodies)) == 1
 
 
 async def test_a_new_connection_that_closes_without_a_word_is_the_nodes_fault(plane) -> None:
-    async with node(plane, lambda _number, _question, writer: writer.close()) as bodies:
+    async with ScriptedNode([fin]) as node:
+        await plane.apply(node)
         assert (await plane.chat()).status == 502
-        assert len(bodies) == 1
+        assert len(node.asked) == 1
 
 
 async def test_a_connection_that_said_something_is_not_asked_again(plane) -> None:
-    def converse(_number: int, question: int, writer: asyncio.StreamWriter) -> None:
-        if question:
-            writer.write(b"H")
-            writer.close()
-        else:
-            writer.write(b"HTTP/1.1 200 OK\r\n" + SIZED + b"\r\n" + BODY)
-
-    async with node(plane, converse) as bodies:
+    async with ScriptedNode(lambda asked: [b"H", fin] if asked.question else [whole(BODY)]) as node:
+        await plane.apply(node)
         assert (await plane.chat(stream=False)).status == 200
         assert (await plane.chat(stream=False)).status == 502
-        assert len(bodies) == 2
+        assert len(node.asked) == 2
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"205 Reset Content"])
 async def test_an_answer_without_a_body_is_passed_on_or_refused_but_never_hangs(
     plane, status
 ) -> None:
-    def converse(_number: int, _question: int, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
-
-    async with node(plane, converse):
+    async with ScriptedNode([b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"]) as node:
+        await plane.apply(node)
         async with asyncio.timeout(5.0):
             answer = await plane.chat(stream=False)
         assert (answer.status, answer.json()["code"]) == (502, "upstream_unreachable")

@@ -1,68 +1,26 @@
 """What the client's connection sees: framing for every kind of client, and back-pressure."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
 import pytest
 from fakes.ollama import FakeOllama
-
-from shared import wire as sealing
-from shared.snapshot import Node
+from fakes.scripted import ScriptedNode, fin, wait
 
 CHAT = {"model": "llama3.2", "messages": [{"role": "user", "content": "Why?"}]}
-
-
-ALIVE = b'{"version":"0.33.0","models":[]}'
 
 
 @asynccontextmanager
 async def in_place_of(plane, *parts: bytes, reads_body: bool = True) -> AsyncIterator[None]:
     """The model's only node says exactly this, whatever it is asked."""
-    conversations: dict[asyncio.Task, asyncio.StreamWriter] = {}
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversations[asyncio.current_task()] = writer
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith(b"GET"):
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ALIVE))
-                    writer.write(ALIVE)
-                    continue
-                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-                if length and reads_body:
-                    await reader.readexactly(int(length))
-                for part in parts:
-                    writer.write(part)
-                    await writer.drain()
-                    await asyncio.sleep(0.01)
-                if not reads_body or b"close" in parts[0]:
-                    break
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with FakeOllama() as model, server:
-        await plane.apply(model)
-        current = plane.app.state.current.snapshot
-        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        (known,) = current.nodes
-        node: Node = msgspec.structs.replace(known, address=address)
-        changed = msgspec.structs.replace(current, nodes=(node,), revision=current.revision + 1)
-        sealed = sealing.seal(changed, plane.app.settings.snapshot_key)
-        assert await plane.app.state.offer(sealed, "test")
+    steps = [step for part in parts for step in (part, wait(0.01))]
+    is_last = not reads_body or b"close" in parts[0]
+    script = [*steps, fin] if is_last else steps
+    async with ScriptedNode(script, reads_body=reads_body) as node:
+        await plane.apply(node)
         yield
-        plane.app.forwarder.forget(frozenset())
-        for conversation, writer in conversations.items():
-            writer.transport.abort()
-            conversation.cancel()
-        await asyncio.gather(*conversations, return_exceptions=True)
-        await asyncio.sleep(0)
 
 
 RECORDS = (b'{"response":"a","done":false}\n', b'{"response":"","done":true}\n')

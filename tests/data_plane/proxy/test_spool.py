@@ -4,23 +4,34 @@ import asyncio
 import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 from fakes.ollama import FakeOllama
+from fakes.scripted import (
+    Asked,
+    ScriptedNode,
+    Step,
+    in_turn,
+    read,
+    read_body,
+    reset,
+    stall,
+    whole,
+)
 
 from data_plane.proxy import intake
 from data_plane.settings import HELD_BODY_BYTES
 from data_plane.upstream import connection as connections
-from shared import wire as sealing
 
 SIZE = HELD_BODY_BYTES + 1_000_000
 ANSWER = b'{"message":{"content":"a"},"done":true}\n'
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
+HEARD = (read_body, whole(ANSWER))
+BROKEN_OFF = (read(SIZE // 2), reset)
+REFUSED = (read(100_000), whole(b'{"error":"too many images"}', "400 Bad Request"))
+ASLEEP = (stall,)
 
 
 def large(**fields: object) -> bytes:
@@ -31,75 +42,18 @@ def large(**fields: object) -> bytes:
     ).encode()
 
 
-class Heard:
-    """What nodes were sent."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-    async def answer(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int
-    ) -> None:
-        self.bodies.append(await reader.readexactly(length))
-        writer.write(WHOLE % (len(ANSWER), ANSWER))
-
-
-async def break_off(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _length: int
-) -> None:
-    await reader.readexactly(SIZE // 2)
-    writer.transport.abort()
-
-
-async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _length: int) -> None:
-    await reader.readexactly(100_000)
-    refusal = b'{"error":"too many images"}'
-    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (27, refusal))
-
-
-async def fall_asleep(
-    _reader: asyncio.StreamReader, _writer: asyncio.StreamWriter, _length: int
-) -> None:
-    await asyncio.Event().wait()
-
-
 @asynccontextmanager
-async def nodes(plane, *serves: Serve) -> AsyncIterator[None]:
-    """Nodes that have the model and treat whatever they are asked as these say, each in turn."""
-    asked: list[Serve] = list(serves)
-    conversations: dict[asyncio.Task, asyncio.StreamWriter] = {}
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversations[asyncio.current_task()] = writer
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith(b"GET"):
-                    writer.write(WHOLE % (20, b'{"version":"0.33.0"}'))
-                    continue
-                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-                await (asked.pop(0) if len(asked) > 1 else asked[0])(reader, writer, length)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with FakeOllama() as one, FakeOllama() as other, server:
+async def nodes(plane, *scripts: Sequence[Step]) -> AsyncIterator[Callable[[], list[bytes]]]:
+    """Two nodes that answer by these scripts, in turn; gives the bodies that were heard whole."""
+    script = in_turn(*scripts)
+    async with (
+        ScriptedNode(script, reads_body=False) as one,
+        ScriptedNode(script, reads_body=False) as other,
+    ):
         await plane.apply(one, other)
-        current = plane.app.state.current.snapshot
-        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        changed = msgspec.structs.replace(
-            current,
-            nodes=tuple(msgspec.structs.replace(node, address=address) for node in current.nodes),
-            revision=current.revision + 1,
-        )
-        assert await plane.app.state.offer(
-            sealing.seal(changed, plane.app.settings.snapshot_key), "test"
-        )
-        yield
-        plane.app.forwarder.forget(frozenset())
-        for conversation, writer in conversations.items():
-            writer.transport.abort()
-            conversation.cancel()
-        await asyncio.gather(*conversations, return_exceptions=True)
-        await asyncio.sleep(0)
+        yield lambda: [
+            each.body for each in (*one.asked, *other.asked) if len(each.body) == each.length
+        ]
 
 
 def spools() -> list[str]:
@@ -118,13 +72,13 @@ async def chunked(data: bytes) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_a_large_body_arrives_put_together_anew(plane, is_chunked) -> None:
-    body, heard = large(), Heard()
-    async with nodes(plane, heard.answer):
+    body = large()
+    async with nodes(plane, HEARD) as heard:
         data = chunked(body) if is_chunked else io.BytesIO(body)
         async with plane.session.post(plane.url("/api/chat"), data=data) as answer:
             assert answer.status == 200
             assert await answer.read() == ANSWER
-    (sent,) = heard.bodies
+    (sent,) = heard()
     assert sent.startswith(b'{"model":"llama3.2","messages":[{')
     assert json.loads(sent) == {"model": "llama3.2", **_without_model(body)}
     assert (await plane.line())["bytes_in"] == len(body)
@@ -138,7 +92,7 @@ def _without_model(body: bytes) -> dict[str, object]:
 
 
 async def test_while_it_is_sent_it_lies_on_disk_and_not_in_memory(plane) -> None:
-    async with nodes(plane, fall_asleep):
+    async with nodes(plane, ASLEEP):
         asking = asyncio.ensure_future(plane.post("/api/chat", large()))
         async with asyncio.timeout(5.0):
             while not len(plane.app.leases):
@@ -153,24 +107,22 @@ async def test_while_it_is_sent_it_lies_on_disk_and_not_in_memory(plane) -> None
 
 
 async def test_another_node_gets_all_of_it_when_the_first_breaks_off(plane) -> None:
-    heard = Heard()
-    async with nodes(plane, break_off, heard.answer):
+    async with nodes(plane, BROKEN_OFF, HEARD) as heard:
         answer = await plane.post("/api/chat", large())
         assert (answer.status, answer.headers["X-Aivonx-Attempts"]) == (200, "2")
-    assert len(heard.bodies) == 1
-    assert json.loads(heard.bodies[0])["messages"] == json.loads(large())["messages"]
+    assert len(heard()) == 1
+    assert json.loads(heard()[0])["messages"] == json.loads(large())["messages"]
 
 
 async def test_a_node_that_reads_no_further_is_left_for_another(plane, monkeypatch) -> None:
     monkeypatch.setattr(connections, "SEND_STALL_S", 0.1)
-    heard = Heard()
-    async with nodes(plane, fall_asleep, heard.answer):
+    async with nodes(plane, ASLEEP, HEARD):
         answer = await plane.post("/api/chat", large(padding="x" * 6_000_000))
         assert (answer.status, answer.headers["X-Aivonx-Attempts"]) == (200, "2")
 
 
 async def test_a_refusal_before_all_of_it_is_sent_is_relayed(plane) -> None:
-    async with nodes(plane, refuse):
+    async with nodes(plane, REFUSED):
         answer = await plane.post("/api/chat", large(padding="x" * 6_000_000))
         assert (answer.status, answer.json()["error"]) == (400, "too many images")
 
@@ -178,8 +130,7 @@ async def test_a_refusal_before_all_of_it_is_sent_is_relayed(plane) -> None:
 @pytest.mark.parametrize("when", [100, HELD_BODY_BYTES, SIZE])
 @pytest.mark.parametrize("abruptly", [True, False])
 async def test_a_client_that_leaves_on_the_way_leaves_nothing(plane, dial, when, abruptly) -> None:
-    heard = Heard()
-    async with nodes(plane, heard.answer):
+    async with nodes(plane, HEARD) as heard:
         wire = await dial(plane)
         body = large()
         wire.send(
@@ -195,7 +146,7 @@ async def test_a_client_that_leaves_on_the_way_leaves_nothing(plane, dial, when,
             while spools():
                 await asyncio.sleep(0.005)
         assert (await plane.line())["outcome"] == "client_abort"
-        assert not heard.bodies
+        assert not heard()
 
 
 async def test_a_client_that_stops_sending_is_told_so(plane, dial, monkeypatch) -> None:
@@ -223,25 +174,23 @@ async def test_a_client_that_stops_sending_is_told_so(plane, dial, monkeypatch) 
     ],
 )
 async def test_a_large_body_that_is_no_good_reaches_no_node(plane, body, code) -> None:
-    heard = Heard()
-    async with nodes(plane, heard.answer):
+    async with nodes(plane, HEARD) as heard:
         answer = await plane.post("/api/chat", body)
         assert (answer.status, answer.json()["code"]) == (400, code)
-    assert not heard.bodies
+    assert not heard()
     assert not spools()
 
 
 async def test_white_space_does_not_make_a_body_large(plane) -> None:
-    heard = Heard()
-    async with nodes(plane, heard.answer):
+    async with nodes(plane, HEARD) as heard:
         body = b'{"model":' + b" " * SIZE + b'"llama3.2","messages":[{}],"stream":false}'
         assert (await plane.post("/api/chat", body)).status == 200
-    assert heard.bodies == [b'{"model":"llama3.2","messages":[{}],"stream":false}']
+    assert heard() == [b'{"model":"llama3.2","messages":[{}],"stream":false}']
 
 
 async def test_bodies_on_disk_have_a_budget(make_plane) -> None:
     plane = await make_plane(AIVONX_SPOOL_BUDGET_BYTES=str(SIZE - 100_000))
-    async with nodes(plane, Heard().answer):
+    async with nodes(plane, HEARD):
         for data in (io.BytesIO(large()), chunked(large())):
             async with plane.session.post(plane.url("/api/chat"), data=data) as answer:
                 assert answer.status == 503
@@ -249,7 +198,7 @@ async def test_bodies_on_disk_have_a_budget(make_plane) -> None:
 
 
 async def test_a_disk_that_takes_nothing_is_said(plane) -> None:
-    async with nodes(plane, Heard().answer):
+    async with nodes(plane, HEARD):
         plane.app.gate.spool_dir = Path("/proc/nowhere")
         answer = await plane.post("/api/chat", large())
         assert (answer.status, answer.json()["code"]) == (503, "overloaded")
@@ -259,13 +208,11 @@ async def test_a_disk_that_takes_nothing_is_said(plane) -> None:
 async def test_a_body_beyond_100_mib_passes_where_it_is_allowed(make_plane) -> None:
     plane = await make_plane(AIVONX_MAX_BODY_BYTES=str(200 * 1024 * 1024))
 
-    async def swallow(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int
-    ) -> None:
-        assert length > 100 * 1024 * 1024
-        while length > 0:
-            length -= len(await reader.read(length))
-        writer.write(WHOLE % (len(ANSWER), ANSWER))
+    async def swallow(asked: Asked) -> None:
+        assert asked.length > 100 * 1024 * 1024
+        left = asked.length
+        while left > 0:
+            left -= len(await asked.reader.read(left))
 
     async def growing() -> AsyncIterator[bytes]:
         yield b'{"model":"llama3.2","stream":false,"messages":[{"content":"'
@@ -274,7 +221,7 @@ async def test_a_body_beyond_100_mib_passes_where_it_is_allowed(make_plane) -> N
         yield b'"}]}'
 
     async with (
-        nodes(plane, swallow),
+        nodes(plane, (swallow, whole(ANSWER))),
         plane.session.post(plane.url("/api/chat"), data=growing()) as answer,
     ):
         assert answer.status == 200

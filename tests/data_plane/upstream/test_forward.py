@@ -1,12 +1,12 @@
 """One attempt: what a node's misbehaviour is called. Raw nodes, byte by byte."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
+from fakes.scripted import ScriptedNode, fin, wait
 
 from data_plane.upstream.faults import Fault, NodeFailedError
 from data_plane.upstream.forward import Forwarder
@@ -19,24 +19,9 @@ POLICY = AddressPolicy.parse(("127.0.0.0/8",), frozenset())
 @asynccontextmanager
 async def node_saying(*parts: bytes) -> AsyncIterator[SimpleNamespace]:
     """A node that answers every request with these parts, a moment between them, and hangs up."""
-
-    serving: list[asyncio.Task] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.append(asyncio.current_task())
-        await reader.readuntil(b"\r\n\r\n")
-        for part in parts:
-            writer.write(part)
-            await asyncio.sleep(0.02)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield SimpleNamespace(id="n", url=f"http://127.0.0.1:{port}", sealed_token="")
-        await asyncio.gather(*serving)
+    steps = [step for part in parts for step in (part, wait(0.02))]
+    async with ScriptedNode([*steps, fin]) as node:
+        yield SimpleNamespace(id="n", url=node.url, sealed_token="")
 
 
 async def read_from(node: SimpleNamespace) -> bytes:
