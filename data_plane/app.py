@@ -29,6 +29,7 @@ from data_plane.proxy.detours import Detours
 from data_plane.proxy.findings import Findings
 from data_plane.proxy.handler import Handler
 from data_plane.proxy.judgement import Judgement
+from data_plane.proxy.loading import Loading
 from data_plane.proxy.management import Management
 from data_plane.proxy.orders import Orders
 from data_plane.proxy.reception import Reception
@@ -241,6 +242,7 @@ class App:
             cloud_status=CloudStatus(self.prober),
             detours=Detours(
                 self.attempts,
+                Loading(self.attempts, self.gate, self.circuits),
                 Unloading(self.forwarder, self.findings, self.circuits),
                 Shows(self.attempts, self.gate, self.shows),
                 Shards(self.attempts, self.gate, self.circuits),

@@ -69,8 +69,8 @@ class Form(StrEnum):
     """Embed so many texts that several nodes may share them."""
 
 
-DETOURS: Final = frozenset({Form.UNLOAD, Form.SHOW, Form.BATCH})
-"""What is not answered by passing on what one node says: see `proxy.detours`."""
+DETOURS: Final = frozenset({Form.LOAD, Form.UNLOAD, Form.SHOW, Form.BATCH})
+"""What may take more than passing on what one node says: see `proxy.detours`."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.predictions import Prediction
     from data_plane.proxy.relay import Passage
     from data_plane.proxy.reply import Reply
+    from data_plane.proxy.targets import Wish
     from data_plane.routing.events import Arrival, Choice
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Record
@@ -45,6 +46,8 @@ class Job(msgspec.Struct, eq=False):
     """What the policy was asked for, where the strategy predicts."""
 
     prediction: Prediction | None = None
+    wish: Wish | None = None
+    """Where to load or unload, if the query says so."""
     priority: int = 0
     position: int | None = None
     """How many were before it when it began to wait; None: it has not waited."""

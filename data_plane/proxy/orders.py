@@ -134,7 +134,7 @@ class Orders:
         status = answer.status
         if status not in _OK or not answer.is_stream or take is None:
             body = await self._whole(node, answer, config)
-            return Told(node, status, "" if status in _OK else _said(body, status))
+            return Told(node, status, "" if status in _OK else said(body, status))
         end, rest = Record(), b""
         while data := await self._next(node, answer, config):
             *lines, rest = (rest + data).split(b"\n")
@@ -177,7 +177,7 @@ def _numbered(on_record: Callable[[int, Record], None], number: int) -> Callable
     return lambda record: on_record(number, record)
 
 
-def _said(body: bytes, status: int) -> str:
+def said(body: bytes, status: int) -> str:
     """The words of a node's error."""
     try:
         words = read_record(body).error

@@ -12,6 +12,7 @@ from data_plane.admission.limits import OverLimitError
 from data_plane.admission.origins import preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
+from data_plane.protocol.ask import Form
 from data_plane.protocol.routes import (
     ASKS_NODES,
     Access,
@@ -22,7 +23,7 @@ from data_plane.protocol.routes import (
     dialect_of,
     lookup,
 )
-from data_plane.proxy import intake
+from data_plane.proxy import intake, targets
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.proxy.caller import caller_of
 from data_plane.proxy.filler import Filler, filler_after_s
@@ -190,12 +191,13 @@ class Reception:
         except asking.BadRequestError as error:
             raise RefusedRequestError(error.code, error.detail, status=error.status) from error
         record.is_stream = ask.streaming
-        principal = call.principal
-        is_looking = call.route.action is Action.SHOW
-        if not is_allowed(
-            ask.canonical, principal.visible if is_looking else principal.allowed_models
-        ):
-            raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
+        principal, wish = call.principal, None
+        if ask.form is Form.RUN:
+            if not is_allowed(ask.canonical, principal.allowed_models):
+                raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
+        else:
+            wish = _wish(call, ask.form)
+            _check_permitted(principal, ask, wish)
         entry = view.pools.models.get(ask.canonical)
         if entry is not None:
             # Only models of the snapshot become labels and log fields.
@@ -217,6 +219,7 @@ class Reception:
             reply=call.reply,
             closes=self._lifecycle.is_draining,
             priority=principal.priority,
+            wish=wish,
         )
 
     def _form_ask(self, call: Call, body: bytes) -> asking.Ask:
@@ -225,6 +228,33 @@ class Reception:
         intake.claim(call.claim, 2 * len(body), 2 * limit)
         kind = call.headers.get("Content-Type", "")
         return asking.parse_form(call.route, body, kind, max_body_bytes=limit)
+
+
+def _wish(call: Call, form: Form) -> targets.Wish | None:
+    """Where to load or unload, if the query says anything of nodes."""
+    query = call.target.partition("?")[2].partition("#")[0]
+    if not query or form not in {Form.LOAD, Form.UNLOAD}:
+        return None
+    wish = targets.wish_in(query, may_replicate=form is Form.LOAD)
+    return wish if wish.names or wish.replicas is not None else None
+
+
+def _check_permitted(principal: Principal, ask: asking.Ask, wish: targets.Wish | None) -> None:
+    """What is no mere question: to unload, or to say where to load, is to manage nodes.
+
+    A load without that is the beginning of a chat (`ollama run` begins with one).
+    """
+    allowed = [principal.allowed_models]
+    if ask.form is Form.SHOW:
+        allowed = [principal.visible]
+    elif ask.form is Form.UNLOAD or wish is not None:
+        if principal.manageable == ():
+            raise RefusedRequestError(ErrorCode.SCOPE_REQUIRED)
+        allowed = [principal.manageable]
+    elif ask.form is Form.LOAD:
+        allowed.append(principal.manageable)
+    if not any(is_allowed(ask.canonical, patterns) for patterns in allowed):
+        raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
 
 
 def _fields_of_form(call: Call, ask: asking.Ask) -> bytes:

@@ -6,6 +6,9 @@ create         the same, but where there are nodes that have the model to make i
                and of these those that have the files (`blobs.Blobs.having`)
 delete, copy   every node that has the model
 push           one node that has the model
+load           of the active nodes that have the model those named, or with `?replicas=n` so many:
+               those that have it in memory first, then those with the fewest models there
+unload         every active node that has the model, or those named of them
 
 As the control plane places its jobs (control_plane/jobs/placement.py), so that both do the same.
 """
@@ -104,6 +107,35 @@ def placed(
             counts[node.id] += 1
     ranked = sorted(nodes, key=lambda node: (node.id not in having, counts[node.id], node.name))
     return tuple(ranked[: wish.replicas])
+
+
+def to_load(
+    wish: Wish, pools: Pools, canonical: str, down: AbstractSet[str]
+) -> tuple[PoolNode, ...]:
+    """Nodes that are to load a model; none when none has it. Raises RefusedRequestError.
+
+    A node that is named is among them even if it is down, so that it is named in the error.
+    """
+    entry = pools.models.get(canonical)
+    having = (*entry.active, *entry.drifted) if entry is not None else ()
+    if wish.names:
+        nodes = named(wish, pools)
+        lacking = [node.name for node in nodes if node not in having]
+        if having and lacking:
+            names = ", ".join(lacking)[:200]
+            sentence = f"no active node that has the model: {names}; pull it there first"
+            raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
+        return nodes if having else ()
+    served = [node for node in (entry.active if entry is not None else ()) if node.id not in down]
+    if served and wish.replicas is not None and wish.replicas > len(served):
+        sentence = f"there are {len(served)} nodes to choose from, not {wish.replicas}"
+        raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
+
+    def rank(node: PoolNode) -> tuple[bool, int, str]:
+        names = {loaded.canonical for loaded in node.loaded}
+        return canonical not in names, len(names), node.name
+
+    return tuple(sorted(served, key=rank)[: wish.replicas])
 
 
 def holders(wish: Wish, pools: Pools, canonical: str) -> tuple[PoolNode, ...]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from data_plane.proxy import targets
+from data_plane.proxy.answers import RefusedRequestError
 from data_plane.upstream.faults import NodeFailedError
+from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
     from data_plane.proxy.findings import Findings
@@ -33,13 +36,22 @@ class Unloading:
         self._circuits = circuits
 
     async def unload(self, job: Job) -> None:
-        """Let every node go of the model; the client's answer is still to come."""
+        """Let every holder, or those named, go of the model; the client's answer is still to come.
+
+        Raises RefusedRequestError when none of the nodes named has the model.
+        """
         entry = job.view.pools.models.get(job.ask.canonical)
         if entry is None:
             return
-        holders = [
-            node for node in (*entry.active, *entry.drifted) if node.id not in self._circuits.down
-        ]
+        having = (*entry.active, *entry.drifted)
+        if job.wish is not None:
+            named = targets.named(job.wish, job.view.pools)
+            having = tuple(node for node in having if node in named)
+            if not having:
+                sentence = job.ask.route.unknown_model(job.ask.model)
+                raise RefusedRequestError(ErrorCode.MODEL_NOT_FOUND, sentence)
+            job.tried = set(job.view.pools.nodes) - {node.id for node in having}
+        holders = [node for node in having if node.id not in self._circuits.down]
         # Where it is known to be loaded first: of many holders not all are asked at once.
         holders.sort(key=lambda node: not self._findings.has_loaded(node.id, job.ask.canonical))
         gate = asyncio.Semaphore(MAX_AT_ONCE)

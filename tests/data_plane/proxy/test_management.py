@@ -345,7 +345,8 @@ async def test_a_key_to_manage_manages_and_sees_but_does_not_ask(plane) -> None:
         await plane.apply(node, keys=(key,))
         assert (await plane.get("/api/tags", **headers)).json()["models"]
         assert (await plane.post("/api/show", {"model": "a"}, **headers)).status == 200
-        answer = await plane.post("/api/chat", {"model": "a", "messages": []}, **headers)
+        said = [{"role": "user", "content": "x"}]
+        answer = await plane.post("/api/chat", {"model": "a", "messages": said}, **headers)
         assert (answer.status, answer.json()["code"]) == (403, "model_not_allowed")
         assert await delete(plane, {"model": "a"}, **headers) == (200, "")
 
