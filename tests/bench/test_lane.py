@@ -1,0 +1,20 @@
+"""The lane without kernel and network still leads from a request to its answer."""
+
+import asyncio
+
+import lane
+
+
+def test_a_request_and_a_stream_come_to_their_end() -> None:
+    async def all_of_it() -> lane.Lane:
+        made = await lane.made()
+        made.request()
+        made.request_of_a_new_client()
+        made.begin_stream()
+        made.chunk()
+        made.end_stream()
+        return made
+
+    made = asyncio.run(all_of_it())
+    assert made.ear.heard.endswith(b"0\r\n\r\n")
+    assert made.app.gate.in_flight == 0
