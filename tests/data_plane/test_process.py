@@ -51,6 +51,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONDEVMODE": "1",
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "AIVONX_SNAPSHOT_KEY": SNAPSHOT_KEY,
         "AIVONX_DATA_DIR": str(directory),
@@ -74,7 +75,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         process = Process(
             await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-X", "dev", "-m", "data_plane"),
+                *("-m", "data_plane"),
                 env=environment(tmp_path, **more),
                 cwd=tmp_path,
                 stdout=asyncio.subprocess.PIPE,
