@@ -27,6 +27,7 @@ from data_plane.proxy.blobs import Blobs
 from data_plane.proxy.cloud_status import CloudStatus
 from data_plane.proxy.detours import Detours
 from data_plane.proxy.findings import Findings
+from data_plane.proxy.foresight import Foresight
 from data_plane.proxy.handler import Handler
 from data_plane.proxy.judgement import Judgement
 from data_plane.proxy.loading import Loading
@@ -49,6 +50,7 @@ from data_plane.routing.pools import key_of
 from data_plane.settings import LISTEN_BACKLOG
 from data_plane.sync.applied import AppliedState
 from data_plane.sync.learned import Memory
+from data_plane.sync.questions import Respondent
 from data_plane.sync.reporter import Reporter
 from data_plane.sync.subscriber import Subscriber, connect
 from data_plane.telemetry.health import Health, LoopLag
@@ -161,9 +163,17 @@ class App:
     def _wire_sync(self) -> None:
         settings = self.settings
         self.redis = connect(settings.redis_url)
+        self.respondent = Respondent(
+            redis=self.redis,
+            instance=settings.instance,
+            answer=lambda question: self.foresight.answer(question),  # noqa: PLW0108 - made later
+            log=self.log,
+            metrics=self.metrics,
+        )
         self.subscriber = Subscriber(
             redis=self.redis,
             state=self.state,
+            on_question=self.respondent.hear,
             log=self.log,
             metrics=self.metrics,
             interval_s=settings.sync_interval_s,
@@ -202,6 +212,18 @@ class App:
             models=self.model_circuits,
             findings=self.findings,
             dice=random.random,
+        )
+        self.foresight = Foresight(
+            instance=settings.instance,
+            state=self.state,
+            policy=self.policy,
+            selection=self.selection,
+            leases=self.leases,
+            circuits=self.circuits,
+            models=self.model_circuits,
+            findings=self.findings,
+            queue=self.queue,
+            now=asyncio.get_running_loop().time,
         )
         self.room = WaitingRoom(
             queue=self.queue,
@@ -274,6 +296,7 @@ class App:
         spawn("listen", self.subscriber.listen())
         spawn("follow", self.subscriber.follow())
         spawn("report", self.reporter.run())
+        spawn("questions", self.respondent.run())
         spawn("memory", self.memory.run(asyncio.get_running_loop().time))
         server = Server(self.handler)
         site = await self._listen(

@@ -10,7 +10,12 @@ SNAPSHOT: Final = PREFIX + "snapshot"
 """The whole state in sealed bytes (`wire.seal`). Never expires; missing does not mean empty."""
 
 HINTS: Final = PREFIX + "hints"
-"""Pub/sub channel; carries `wire.Hint`, never state."""
+"""Pub/sub channel; carries `wire.Hint`, never state; and now and then a `questions.Question`, which
+is a hint to a reader that knows none, so that it looks once in vain. Whoever may follow the
+snapshot hears both: another channel would take a right that an older installation has not given."""
+
+ANSWERS_TTL_S: Final = 10
+"""Of the answers to one question: whoever asked has long gone by then."""
 
 INSTANCES: Final = PREFIX + "instances"
 """Sorted set: data-plane instance -> unix time of its last report. Members outlive their report
@@ -44,6 +49,11 @@ INSTANCE_FORGET_S: Final = 3_600
 def report(instance: str) -> str:
     """The key under which one data-plane instance keeps its report."""
     return f"{PREFIX}report:{instance}"
+
+
+def answers(question: str) -> str:
+    """The list that holds what was answered to one question. Always set with a time to live."""
+    return f"{PREFIX}answers:{question}"
 
 
 def claim(task: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from rest_framework import serializers
 
 from control_plane.publishing.selectors import Applied
+from shared.model_names import MAX_LENGTH, InvalidModelNameError, canonical_name, split_source
+from shared.questions import BARS, MAX_NUM_CTX, MAX_PROMPT_TOKENS, Outcome
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -112,3 +114,75 @@ class ActiveRequestsSerializer(serializers.Serializer[Any]):
     reports_available = serializers.BooleanField()
     active_requests = serializers.IntegerField(allow_null=True, help_text="Over the nodes below.")
     nodes = ActiveNodeCountSerializer(many=True)
+
+
+class ExplainQuerySerializer(serializers.Serializer[Any]):
+    """The request that is asked about."""
+
+    model = serializers.CharField(max_length=MAX_LENGTH, help_text="As a client spells it.")
+    prompt_tokens = serializers.IntegerField(
+        default=0,
+        min_value=0,
+        max_value=MAX_PROMPT_TOKENS,
+        help_text="Length of the prompt; 0: as usual for the model.",
+    )
+    num_ctx = serializers.IntegerField(
+        default=None,
+        min_value=1,
+        max_value=MAX_NUM_CTX,
+        help_text="The option of that name, if the client sets it.",
+    )
+    instance = serializers.CharField(
+        default="", max_length=200, help_text="The data plane to ask; else one that serves."
+    )
+
+    def validate_model(self, value: str) -> str:
+        """It must be a name that a client may send."""
+        try:
+            canonical_name(split_source(value)[0])
+        except InvalidModelNameError as error:
+            msg = "This is no model name; take one of /api/proxy/models, such as llama3.2:3b."
+            raise serializers.ValidationError(msg) from error
+        return value
+
+
+class CandidateSerializer(serializers.Serializer[Any]):
+    """A node, as the data plane looked at it. Times are in seconds."""
+
+    node_id = serializers.CharField()
+    name = serializers.CharField()
+    bar = serializers.ChoiceField(
+        choices=[bar.value for bar in BARS],
+        allow_null=True,
+        help_text="What keeps it from being chosen; null: nothing.",
+    )
+    bar_detail = serializers.CharField(help_text="The same in a sentence.")
+    active_count = serializers.FloatField(help_text="Active requests of the whole fleet.")
+    is_loaded = serializers.BooleanField(help_text="Whether it has the model in memory.")
+    score = serializers.FloatField(
+        allow_null=True,
+        help_text="The lowest wins: seconds, or active requests by weight for least_active.",
+    )
+    ttft_s = serializers.FloatField(allow_null=True, help_text="Until the first token.")
+    decode_s = serializers.FloatField(allow_null=True, help_text="For the answer.")
+    others_s = serializers.FloatField(allow_null=True, help_text="What others wait longer.")
+    eviction_s = serializers.FloatField(allow_null=True, help_text="Loads that it causes later.")
+    wait_s = serializers.FloatField(allow_null=True, help_text="Of ttft_s: for a slot.")
+    load_s = serializers.FloatField(allow_null=True, help_text="Of ttft_s: for the model.")
+
+
+class ExplainedSerializer(serializers.Serializer[Any]):
+    """Where the next request for a model would go."""
+
+    model = serializers.CharField()
+    outcome = serializers.ChoiceField(choices=[outcome.value for outcome in Outcome])
+    sentence = serializers.CharField(help_text="All of it in a sentence.")
+    node_id = serializers.CharField(help_text="Empty when there is none.")
+    node = serializers.CharField(help_text="Its name.")
+    reason = serializers.CharField(help_text="As X-Aivonx-Reason says it.")
+    runner_up = serializers.CharField(help_text="The second best, and how much worse it scores.")
+    strategy = serializers.CharField()
+    instance = serializers.CharField(help_text="The data plane that was asked.")
+    epoch = serializers.CharField()
+    revision = serializers.IntegerField(help_text="The one that it had applied.")
+    candidates = CandidateSerializer(many=True, help_text="The best first; at most 200.")

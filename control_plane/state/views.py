@@ -14,8 +14,14 @@ from rest_framework.views import APIView
 from control_plane.common.errors import ApiError
 from control_plane.common.roles import Role
 from control_plane.nodes.models import Node
+from control_plane.state.explain import explained_now
 from control_plane.state.selectors import active_requests_now, state_now
-from control_plane.state.serializers import ActiveRequestsSerializer, StateSerializer
+from control_plane.state.serializers import (
+    ActiveRequestsSerializer,
+    ExplainedSerializer,
+    ExplainQuerySerializer,
+    StateSerializer,
+)
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -65,3 +71,22 @@ class ActiveRequestsView(APIView):
         if not found:
             raise Http404
         return Response(active_requests_now(found))
+
+
+class ExplainView(APIView):
+    """Where the next request for a model would go."""
+
+    required_roles: ClassVar = {"GET": Role.VIEWER}
+
+    @extend_schema(
+        operation_id="explain_retrieve",
+        responses=ExplainedSerializer,
+        parameters=[ExplainQuerySerializer],
+    )
+    def get(self, request: Request) -> Response:
+        """The node that a data plane would choose now, why, and every other node with what it lacks
+        or what keeps it out. Nothing is sent to any node. 503 when no data plane answers.
+        """
+        query = ExplainQuerySerializer(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        return Response(explained_now(**query.validated_data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from data_plane.protocol.ask import Form
 from data_plane.proxy.arrivals import arrival_of
@@ -14,18 +14,32 @@ from shared.snapshot import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from data_plane.protocol.ask import Ask
+    from data_plane.proxy.failures import Failure
     from data_plane.proxy.findings import Findings
-    from data_plane.proxy.job import Job
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.model_circuit import ModelCircuits
     from data_plane.routing.policy import Policy
+    from data_plane.sync.applied import Applied
+    from data_plane.telemetry.logs import Record
     from data_plane.upstream.lease import Leases
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 _NO_ONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
-def may_wait(job: Job) -> bool:
+class Seeker(Protocol):
+    """Whoever looks for a node: a job, or a question about one."""
+
+    view: Applied
+    ask: Ask
+    tried: set[str]
+    failures: set[Failure]
+    arrival: Arrival | None
+    record: Record
+
+
+def may_wait(job: Seeker) -> bool:
     """Whether it may be held: what takes a slot, unless it has lost a node already, which it has
     waited for.
     """
@@ -57,13 +71,16 @@ class Selection:
         self.verdicts_are_stale = True
         """Whether the health sweep has been silent for so long that its word may be ignored."""
 
-    def choose(self, job: Job, ahead: Mapping[str, int] = _NO_ONE) -> Choice | Hold | NoNode:
+    def choose(
+        self, job: Seeker, ahead: Mapping[str, int] = _NO_ONE, *, is_preview: bool = False
+    ) -> Choice | Hold | NoNode:
         """The next node. First without those that are too old for what is asked; then with them.
         `ahead` are requests for the model that are held and come first, by the node they wait for.
+        Of a preview nothing is remembered.
         """
         pools, least = job.view.pools, job.ask.least
         if least > pools.oldest:
-            choice = self._choose_beside(job, pools.older_than(least), ahead)
+            choice = self._choose_beside(job, pools.older_than(least), ahead, is_preview)
             if not isinstance(choice, NoNode):
                 return choice
         elif (
@@ -76,10 +93,14 @@ class Selection:
             )
             if ranked is not None:
                 return ranked
-        return self._choose_beside(job, _NOBODY, ahead)
+        return self._choose_beside(job, _NOBODY, ahead, is_preview)
 
     def _choose_beside(
-        self, job: Job, too_old: frozenset[str], ahead: Mapping[str, int]
+        self,
+        job: Seeker,
+        too_old: frozenset[str],
+        ahead: Mapping[str, int],
+        is_preview: bool,  # noqa: FBT001 - handed on by `choose` alone
     ) -> Choice | Hold | NoNode:
         """First without those that asked for a pause or fail with the model; then with those that
         asked for a pause, for they can do it; then with all.
@@ -95,12 +116,17 @@ class Selection:
             choice = self._choose_among(job, excluded, ahead)
         if isinstance(choice, NoNode) and choice.only_verdicts and self.verdicts_are_stale:
             choice = self._choose_among(job, excluded, ahead, panic=True)
-        if model in self._failing and isinstance(choice, Choice):
+        if model in self._failing and isinstance(choice, Choice) and not is_preview:
             self._models.tried(choice.node.id, model, now, self._dice)
         return choice
 
     def _choose_among(
-        self, job: Job, excluded: frozenset[str], ahead: Mapping[str, int], *, panic: bool = False
+        self,
+        job: Seeker,
+        excluded: frozenset[str],
+        ahead: Mapping[str, int],
+        *,
+        panic: bool = False,
     ) -> Choice | Hold | NoNode:
         return self._policy.choose(
             self.arrival(job),
@@ -115,7 +141,7 @@ class Selection:
         )
 
     @staticmethod
-    def arrival(job: Job) -> Arrival:
+    def arrival(job: Seeker) -> Arrival:
         """What the policy is asked for; kept where it wants to hear how the request goes."""
         if job.arrival is not None:
             return job.arrival

@@ -137,6 +137,8 @@ class Policy:
             flight.wait_s, flight.load_s = found.wait_s, found.load_s
             flight.decode_s, flight.left_s = found.decode_s, found.slot_s
             flight.work_s, flight.write_s = found.work_s, found.write_s
+            if found.rates.is_bounded and not found.is_free:
+                self._learned.pair(node_id, demand.key).tried_more_at = now
         self._shadow.sent(ticket, flight, demand.size_bytes, now)
         self._learned.of_model(demand.key).arrived(now)
         self._count(node_id, 1)
@@ -230,7 +232,7 @@ class Policy:
             return held[0] if held else choice
         latencies: Mapping[str, float] = {}
         if strategy is Strategy.LOWEST_LATENCY and arrival.canonical in pools.models:
-            latencies = self._first_bytes(arrival, pools, now)
+            latencies = self.first_bytes(arrival, pools, now)
         return choose(
             pools,
             arrival.canonical,
@@ -245,6 +247,20 @@ class Policy:
             same_digest=same_digest,
             panic=panic,
         )
+
+    def estimates(
+        self, arrival: Arrival, nodes: Iterable[PoolNode], now: float
+    ) -> list[tuple[Estimate, bool]]:
+        """Each of these nodes as `choose` weighs it under `predicted`, and whether a load hangs
+        there. Changes nothing.
+        """
+        demand, loads, few = self._demand(arrival), self._loads(), list(nodes)
+        able = {node.id for node in few if unhung(self._shadow, [node], demand.key, or_all=False)}
+        ahead = self.slow_start.feigned(few, loads, {}) if self._shares else _NOTHING
+        return [
+            (self._weigh(node, demand, now, loads, ahead.get(node.id, 0)), node.id not in able)
+            for node in few
+        ]
 
     def _predicted(  # noqa: PLR0913 - as above
         self,
@@ -290,10 +306,7 @@ class Policy:
             return False
         pair = self._learned.pair(best.node.id, key)
         is_told = not pair.slots()[1]  # by the operator
-        if is_told or best.active > best.rates.slots or now - pair.tried_more_at < TRIED_MORE_S:
-            return True
-        pair.tried_more_at = now
-        return False
+        return is_told or best.active > best.rates.slots or now - pair.tried_more_at < TRIED_MORE_S
 
     def _best_of(
         self, found: list[Estimate], demand: Demand, now: float
@@ -318,7 +331,7 @@ class Policy:
                 return each
         return None
 
-    def _first_bytes(self, arrival: Arrival, pools: Pools, now: float) -> dict[str, float]:
+    def first_bytes(self, arrival: Arrival, pools: Pools, now: float) -> dict[str, float]:
         """Of each holder: the predicted wait plus the measured time to the first byte. Where that
         was not measured yet, the round trip stands in for it: too little, so that it gets measured.
         """

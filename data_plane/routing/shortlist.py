@@ -85,8 +85,10 @@ class Shortlists:
         return []
 
 
-def unhung(shadow: Shadow, usable: list[PoolNode], key: str) -> list[PoolNode]:
-    """Those of the nodes that can load the model or have it, if there are any."""
+def unhung(
+    shadow: Shadow, usable: list[PoolNode], key: str, *, or_all: bool = True
+) -> list[PoolNode]:
+    """Those of the nodes that can load the model or have it; if there are none: all, or none."""
     if not shadow.hangs:
         return usable
     left = [
@@ -96,4 +98,4 @@ def unhung(shadow: Shadow, usable: list[PoolNode], key: str) -> list[PoolNode]:
         or not place.hanging
         or (key in place.runners and key not in place.hanging)
     ]
-    return left or usable
+    return left or usable if or_all else left

@@ -20,6 +20,8 @@ from shared import keys, wire
 from shared.wire import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio.client import PubSub
 
     from data_plane.sync.applied import AppliedState
@@ -59,13 +61,23 @@ def connect(url: str) -> Redis:
 
 
 class Subscriber:
-    """Keeps `AppliedState` in step with Redis."""
+    """Keeps `AppliedState` in step with Redis. `on_question` is told what is
+    no hint, and says whether it was a question.
+    """
 
-    def __init__(
-        self, *, redis: Redis, state: AppliedState, log: Log, metrics: Metrics, interval_s: float
+    def __init__(  # noqa: PLR0913 - wired once, in app
+        self,
+        *,
+        redis: Redis,
+        state: AppliedState,
+        on_question: Callable[[bytes], bool],
+        log: Log,
+        metrics: Metrics,
+        interval_s: float,
     ) -> None:
         self._redis = redis
         self._state = state
+        self._on_question = on_question
         self._log = log
         self._metrics = metrics
         self._interval_s = interval_s
@@ -155,6 +167,8 @@ class Subscriber:
                 self._wanted.set()
             case "message":
                 hint = wire.decode_hint(message["data"])
+                if hint is None and self._on_question(message["data"]):
+                    return
                 if hint is None or self._state.is_news(hint):
                     self._wanted.set()
 

@@ -89,6 +89,11 @@ class ControlApi:
         state: dict[str, Any] = self.call("GET", "/api/proxy/state")
         return state
 
+    def explain(self, model: str) -> dict[str, Any]:
+        """Where the next request for the model would go."""
+        said: dict[str, Any] = self.call("GET", f"/api/proxy/explain?model={model}")
+        return said
+
     def key_create(self, name: str, **fields: object) -> dict[str, Any]:
         """A new inference key; its text is in the answer, this once."""
         key: dict[str, Any] = self.call("POST", "/api/account/keys", {"name": name, **fields})

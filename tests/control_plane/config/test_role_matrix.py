@@ -58,6 +58,7 @@ LEAST_ROLE: dict[str, dict[str, str]] = {
     f"/api/proxy/jobs/{UUID}/retry": {"POST": OPERATOR},
     "/api/proxy/state": {"GET": VIEWER},
     "/api/proxy/active-requests": {"GET": VIEWER},
+    "/api/proxy/explain": {"GET": VIEWER},
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 ROLES = (None, VIEWER, OPERATOR, ADMIN)
