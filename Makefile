@@ -3,10 +3,10 @@ RUNTIME := $(PYTHON) deploy/local/bootstrap.py requirements.txt --
 DEV := $(PYTHON) deploy/local/bootstrap.py requirements-dev.txt --
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt bench bench-quick soak lock clean
+.PHONY: help run demo test check fmt bench bench-quick bench-routing bench-routing-quick soak lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-20s %s\n", $$1, $$2}' Makefile
 
 run: ## install what is needed and serve (Ctrl-C stops)
 	@exec $(RUNTIME) -m deploy.local.supervisor
@@ -28,6 +28,12 @@ bench: ## CPU, delay and memory beside every peer; fails when a budget is broken
 
 bench-quick: ## the same, ours and nginx only, in a minute
 	@$(DEV) tests/bench/run.py --quick
+
+bench-routing: ## how well we and every peer choose, on sockets and in the simulator (15 minutes)
+	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.compare
+
+bench-routing-quick: ## the same, ours and nginx only, one scenario, in three minutes
+	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.compare --quick
 
 soak: ## five minutes of requests and accidents, with figures (SOAK_S=1800: longer)
 	@$(DEV) tests/system/soak.py

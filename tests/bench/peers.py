@@ -113,7 +113,7 @@ http {{
 }}
 """)
     command = [provide.program("nginx"), "-c", str(config), "-p", str(workdir), "-e", "stderr"]
-    return _started(ground, "nginx", command, port, ready="/api/version")
+    return started(ground, "nginx", command, port, ready="/api/version")
 
 
 def haproxy(ground: Ground) -> Target:
@@ -142,7 +142,7 @@ backend nodes
 {servers}
 """)
     command = [provide.program("haproxy"), "-db", "-f", str(config)]
-    return _started(ground, "haproxy", command, port, ready="/api/version")
+    return started(ground, "haproxy", command, port, ready="/api/version")
 
 
 def caddy(ground: Ground) -> Target:
@@ -174,7 +174,7 @@ http://127.0.0.1:{port} {{
         str(provide.environment("caddy") / "caddy"), "run",
         "--config", str(config), "--adapter", "caddyfile",
     ]  # fmt: skip
-    return _started(ground, "caddy", command, port, ready="/api/version")
+    return started(ground, "caddy", command, port, ready="/api/version")
 
 
 def smg(ground: Ground) -> Target:
@@ -187,7 +187,7 @@ def smg(ground: Ground) -> Target:
         "--log-level", "error", "--disable-load-monitoring", "--disable-tokenizer-autoload",
         "--history-backend", "none", "--max-concurrent-requests", str(MAX_CONNECTIONS),
     ]  # fmt: skip
-    return _started(ground, "smg", command, port, ready="/readiness", path=OPENAI)
+    return started(ground, "smg", command, port, ready="/readiness", path=OPENAI)
 
 
 def vllm_router(ground: Ground) -> Target:
@@ -199,7 +199,7 @@ def vllm_router(ground: Ground) -> Target:
         "--worker-urls", *_urls(ground), "--policy", "round_robin", "--log-level", "error",
         "--max-concurrent-requests", str(MAX_CONNECTIONS),
     ]  # fmt: skip
-    return _started(ground, "vllm-router", command, port, ready="/readiness", path=OPENAI)
+    return started(ground, "vllm-router", command, port, ready="/readiness", path=OPENAI)
 
 
 def litellm(ground: Ground) -> Target:
@@ -216,7 +216,7 @@ def litellm(ground: Ground) -> Target:
         str(provide.environment("litellm") / "litellm"), "--config", str(config),
         "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1", "--telemetry", "False",
     ]  # fmt: skip
-    target = _started(
+    target = started(
         ground,
         "litellm",
         command,
@@ -244,7 +244,7 @@ def _urls(ground: Ground) -> list[str]:
     return [f"http://127.0.0.1:{port}" for port in ground.ports]
 
 
-def _started(
+def started(
     ground: Ground,
     name: str,
     command: list[str],
