@@ -100,10 +100,12 @@ class DataPlane:
             self.url("/api/chat"), json={**body, **fields}, headers=headers, timeout=15
         )
 
-    def stream(self, words: int, path: str = "/api/chat", *, key: str = "") -> RawStream:
+    def stream(
+        self, words: int, path: str = "/api/chat", *, key: str = "", model: str = MODEL
+    ) -> RawStream:
         """Begin a streamed answer of that many tokens."""
         body: dict[str, object] = {
-            "model": MODEL,
+            "model": model,
             "messages": [{"role": "user", "content": f"Say {words} words"}],
             "stream": True,
             "max_tokens": 1_000,

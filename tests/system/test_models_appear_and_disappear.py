@@ -30,12 +30,18 @@ def test_a_pulled_model_is_served_and_a_deleted_one_is_not(stack: Stack) -> None
 def test_a_model_gone_before_anyone_looked_is_asked_of_another_node(stack: Stack) -> None:
     stack.api.config_change(model_refresh_interval_s=3600)
     poorer = stack.serving_node("mistral:latest")
-    stack.serving_node("mistral:latest")
+    other = stack.serving_node("mistral:latest")
 
     poorer.delete("mistral:latest")
 
-    for _ in range(8):
-        assert stack.plane.chat("mistral").status_code == 200
+    other.hold_first_byte()  # so that the second goes to the poorer one, if the first did not
+    streams = [stack.plane.stream(3, model="mistral") for _ in range(2)]
+    eventually("the other one has both", lambda: other.active() == len(streams), 5)
+    other.pace()
+    for stream in streams:
+        with stream:
+            stream.read_to_end()
+            assert stream.is_complete
     eventually(
         "the node is looked at again, early",
         lambda: not stack.models_of(poorer.id),
