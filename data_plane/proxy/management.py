@@ -52,6 +52,12 @@ _FILES: Final = frozenset({"files", "adapters", "draft_files"})
 """Keys of a create that name blobs."""
 
 
+TOO_LARGE: Final = (
+    "the body of an order may have 4 MiB; send files as blobs (POST /api/blobs/sha256:...) and "
+    "name their digests"
+)
+
+
 class Management:
     """Serves the routes of `Action.MANAGE`."""
 
@@ -214,15 +220,21 @@ def _check_may_touch(call: Call, canonical: str) -> None:
 async def _ask(call: Call) -> Ask:
     body = call.body
     if body is None or call.caller.coding is not None:
-        read = await intake.read_body(
-            call, HELD_BODY_BYTES, call.claim, expects=call.caller.expects
-        )
+        try:
+            read = await intake.read_body(
+                call, HELD_BODY_BYTES, call.claim, expects=call.caller.expects
+            )
+        except RefusedRequestError as error:
+            if error.code is ErrorCode.PAYLOAD_TOO_LARGE:
+                error.message = TOO_LARGE
+            raise
         body = read if isinstance(read, bytes) else b""
     call.record.bytes_in = len(body)
     try:
         ask = asking.parse(call.route, body, max_body_bytes=HELD_BODY_BYTES)
     except asking.BadRequestError as error:
-        raise RefusedRequestError(error.code, error.detail, status=error.status) from error
+        words = TOO_LARGE if error.code is ErrorCode.PAYLOAD_TOO_LARGE else error.detail
+        raise RefusedRequestError(error.code, words, status=error.status) from error
     call.record.is_stream = ask.streaming
     entry = call.view.pools.models.get(ask.canonical)
     if entry is not None:

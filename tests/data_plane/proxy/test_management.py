@@ -1,6 +1,7 @@
 """Changing what nodes hold, through the proxy, against real nodes."""
 
 import asyncio
+import gzip
 import hashlib
 import json
 from typing import Any
@@ -370,3 +371,15 @@ async def test_a_key_manages_only_the_models_that_it_may_use(plane) -> None:
             "/api/copy", {"source": "mine", "destination": "mine2"}, **headers
         )
         assert copied.status == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+async def test_what_is_too_large_for_an_order_is_told_to_be_sent_as_blobs(plane, headers) -> None:
+    body = json.dumps({"model": "mine", "system": "x" * 5_000_000}).encode()
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        answer = await plane.post(
+            "/api/create", gzip.compress(body) if headers else body, **headers
+        )
+        assert (answer.status, answer.json()["code"]) == (413, "payload_too_large")
+        assert "/api/blobs/" in answer.json()["error"]
