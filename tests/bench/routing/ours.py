@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from routing.scenarios import Scenario
 
 MOST_BLOCKS: Final = 256  # the product hashes 64 KiB of a prompt
+ROUND_TRIP_S: Final = 0.001  # what probes of the data plane measure on the way to any node
 GUESSED: Final = (0.8, 1.3)  # how far off bytes / 4 is, over or under
 
 
@@ -43,7 +44,8 @@ class Ours(Rule):
         self.tickets: dict[int, int] = {}
         self.held: dict[int, tuple[str, str]] = {}
         self.canonical = {m.name: ModelName.parse(m.name).canonical for m in scenario.models}
-        self.policy = Policy(dice.random)
+        round_trips = {name: ROUND_TRIP_S for name, _ in scenario.nodes}
+        self.policy = Policy(dice.random, latencies=round_trips)
         if self.is_told:
             self.policy.remember(_truth(scenario))
         self.policy.use(_pools(scenario, self.strategy, is_told=self.is_told), 0.0)
