@@ -34,6 +34,7 @@ from data_plane.proxy.loading import Loading
 from data_plane.proxy.management import Management
 from data_plane.proxy.orders import Orders
 from data_plane.proxy.reception import Reception
+from data_plane.proxy.recommendations import Recommendations
 from data_plane.proxy.relisting import Relisting
 from data_plane.proxy.selection import Selection
 from data_plane.proxy.server import Server, require_safe_aiohttp
@@ -262,6 +263,7 @@ class App:
             attempts=self.attempts,
             management=self._wire_management(),
             cloud_status=CloudStatus(self.prober),
+            recommendations=Recommendations(self.prober),
             detours=Detours(
                 self.attempts,
                 Loading(self.attempts, self.gate, self.circuits),

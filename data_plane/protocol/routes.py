@@ -55,6 +55,7 @@ class Action(StrEnum):
     SHOW = "show"
     INFER = "infer"
     STATUS = "status"
+    RECOMMENDATIONS = "recommendations"
     MANAGE = "manage"
     """Changes what nodes hold."""
 
@@ -64,8 +65,8 @@ class Action(StrEnum):
     OPTIONS = "options"
 
 
-ASKS_NODES: Final = frozenset({Action.MANAGE, Action.STATUS})
-"""Takes the word of several nodes."""
+ASKS_NODES: Final = frozenset({Action.MANAGE, Action.STATUS, Action.RECOMMENDATIONS})
+"""Takes the word of nodes, and is no inference."""
 
 
 class Access(StrEnum):
@@ -302,7 +303,7 @@ ROUTES: Final = (
     _of_one_node("POST", "/api/signout"),
     _of_one_node("POST", "/api/experimental/web_search"),
     _of_one_node("POST", "/api/experimental/web_fetch"),
-    _of_one_node("GET", "/api/experimental/model-recommendations"),
+    _read("/api/experimental/model-recommendations", Action.RECOMMENDATIONS),
 )
 
 # Paths that end in something of the client's. What comes after is one segment, except for a

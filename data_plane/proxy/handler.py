@@ -33,7 +33,7 @@ from data_plane.telemetry.logs import Record
 from shared.codes import SENTENCES, ErrorCode, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from data_plane.admission.gate import Gate
     from data_plane.lifecycle import Lifecycle
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.detours import Detours
     from data_plane.proxy.management import Management
     from data_plane.proxy.reception import Reception
+    from data_plane.proxy.recommendations import Recommendations
     from data_plane.telemetry.logs import Log
     from data_plane.telemetry.metrics import Metrics
 
@@ -63,6 +64,7 @@ class Handler:
         detours: Detours,
         management: Management,
         cloud_status: CloudStatus,
+        recommendations: Recommendations,
         log: Log,
         metrics: Metrics,
     ) -> None:
@@ -71,8 +73,11 @@ class Handler:
         self._gate = gate
         self._attempts = attempts
         self._detours = detours
-        self._management = management
-        self._cloud_status = cloud_status
+        self._askers: Mapping[Action, CloudStatus | Recommendations | Management] = {
+            Action.STATUS: cloud_status,
+            Action.RECOMMENDATIONS: recommendations,
+            Action.MANAGE: management,
+        }
         self._log = log
         self._metrics = metrics
         # An id must be unique and need not be secret: one look at the dice for all of them.
@@ -208,8 +213,7 @@ class Handler:
                 await call.reply.answer(answer)
                 return
             if call.route.action in ASKS_NODES:
-                is_status = call.route.action is Action.STATUS
-                await (self._cloud_status if is_status else self._management).serve(call)
+                await self._askers[call.route.action].serve(call)
                 return
             body: bytes | Outline | None = call.body
             if body is None or call.caller.coding is not None:

@@ -25,6 +25,9 @@ MAX_VERSION_BYTES: Final = 4_096
 PS_TIMEOUT_S: Final = 5.0
 TAGS_TIMEOUT_S: Final = 10.0
 STATUS_TIMEOUT_S: Final = 2.0
+RECOMMENDED_TIMEOUT_S: Final = 5.0
+"""A node may ask ollama.com first."""
+
 HTTP_OK: Final = 200
 _FIELDS: Final = b"User-Agent: aivonx-proxy\r\nAccept: application/json\r\n"
 UNAUTHORIZED: Final = frozenset({401, 403})
@@ -130,6 +133,17 @@ class Prober:
         except (TimeoutError, NodeFailedError, msgspec.DecodeError):
             return ""
         return cloud.source if cloud.disabled else ""
+
+    async def recommended_by(self, node: PoolNode) -> bytes | None:
+        """The models that a node recommends, in its own JSON; None when it does not say."""
+        path = "/api/experimental/model-recommendations"
+        try:
+            async with asyncio.timeout(RECOMMENDED_TIMEOUT_S):
+                status, body = await self._get(node, path, RECOMMENDED_TIMEOUT_S, MAX_TAGS_BYTES)
+            msgspec.json.decode(body, type=msgspec.Raw)
+        except (TimeoutError, NodeFailedError, msgspec.DecodeError):
+            return None
+        return body if status == HTTP_OK else None
 
     async def _get(
         self, node: PoolNode, path: str, timeout_s: float, limit: int

@@ -54,6 +54,11 @@ async def status(call: Call) -> web.StreamResponse:
     return await call.json({"cloud": {"disabled": source != "none", "source": source}})
 
 
+async def recommendations(call: Call) -> web.StreamResponse:
+    """GET /api/experimental/model-recommendations: the list that is built in."""
+    return await call.json({"recommendations": [{"model": "gemma3", "description": "to try"}]})
+
+
 async def health(call: Call) -> web.StreamResponse:
     """GET /api/health: not Ollama's, only where the node was told to have it."""
     return await call.json({"status": "ok"})

@@ -45,6 +45,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Handler]]] = {
     "/": {"GET": manage.root, "HEAD": manage.root},
     "/api/version": {"GET": manage.version, "HEAD": manage.version},
     "/api/status": {"GET": manage.status},
+    "/api/experimental/model-recommendations": {"GET": manage.recommendations},
     "/api/tags": {"GET": manage.tags, "HEAD": manage.tags},
     "/api/ps": {"GET": manage.ps},
     "/api/show": {"POST": manage.show},
@@ -74,6 +75,7 @@ SINCE: Final[Mapping[str, tuple[int, ...]]] = {
     "/v1/messages": (0, 14, 0),
     "/api/status": (0, 17, 3),
     "/v1/audio/transcriptions": (0, 20, 0),
+    "/api/experimental/model-recommendations": (0, 23, 0),
 }
 """Routes that came late, by the reference's paragraph 8; all others are older than the fake."""
 

@@ -65,7 +65,6 @@ def test_what_changes_nodes_is_managed_by_operators_and_never_replayed(method, p
         ("DELETE", "/api/user/keys/abc"),
         ("POST", "/api/experimental/web_search"),
         ("POST", "/api/experimental/web_fetch"),
-        ("GET", "/api/experimental/model-recommendations"),
     ],
 )
 def test_what_is_about_one_node_is_never_replayed(method, path):
