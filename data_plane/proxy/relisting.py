@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
+from data_plane.sync.applied import LISTED_LEAST_S
 from data_plane.sync.subscriber import CALL_TIMEOUT_S
 from shared import keys
 
@@ -58,8 +59,17 @@ class Relisting:
     async def look_at(self, nodes: Sequence[PoolNode]) -> None:
         """Ask these nodes what they hold; who does not say is left as it was."""
         self._shows.clear()
-        if not nodes:
-            return
+        if nodes:
+            await self._list(nodes)
+            self._lifecycle.spawn("stale-inventory", self._tell([node.id for node in nodes]))
+            self._lifecycle.spawn("look-again", self._look_again(nodes))
+
+    async def _look_again(self, nodes: Sequence[PoolNode]) -> None:
+        """Once more when snapshots count again: what came between may have gone unheard."""
+        await asyncio.sleep(LISTED_LEAST_S)
+        await self._list(nodes)
+
+    async def _list(self, nodes: Sequence[PoolNode]) -> None:
         gate = asyncio.Semaphore(MAX_AT_ONCE)
 
         async def look(node: PoolNode) -> None:
@@ -72,7 +82,6 @@ class Relisting:
 
         await asyncio.gather(*(look(node) for node in nodes))
         await self._state.relist()
-        self._lifecycle.spawn("stale-inventory", self._tell([node.id for node in nodes]))
 
     async def _tell(self, node_ids: list[str]) -> None:
         try:

@@ -36,6 +36,10 @@ CLOCKS_DIFFER_S: Final = 300.0
 """A database may be restored on another machine, with another clock."""
 
 PERSIST_LOG_INTERVAL_S: Final = 60.0
+LISTED_LEAST_S: Final = 4.0
+"""So long a node's own word to us counts whatever a snapshot says: what the control plane had seen
+before is published after. By then it has been told to look again, and so do we."""
+
 LISTED_KEPT_S: Final = 120.0
 """Two sweeps of the inventory: by then the snapshot knows what a node told us ourselves."""
 
@@ -174,12 +178,14 @@ class AppliedState:
     def _overlaid(self, applied: Applied) -> Applied:
         """The same with the pools made of what nodes have said since. Runs in a thread."""
         snapshot = applied.snapshot
-        oldest = time.monotonic() - LISTED_KEPT_S
-        listed = {
-            node_id: each
-            for node_id, each in [*self._listed.items()]
-            if each.at >= oldest and _holding(snapshot, node_id) == each.instead_of
-        }
+        now = time.monotonic()
+        listed = {}
+        for node_id, each in [*self._listed.items()]:
+            says = _holding(snapshot, node_id)
+            if now - each.at < LISTED_LEAST_S:  # it may have looked before the node was changed
+                listed[node_id] = replace(each, instead_of=says)
+            elif now - each.at < LISTED_KEPT_S and says == each.instead_of:
+                listed[node_id] = each
         self._listed = listed
         return replace(applied, pools=Pools.build(_relisted(snapshot, listed)))
 

@@ -4,6 +4,7 @@ import pytest
 from fakes.ollama import FakeOllama
 from fakes.snapshots import make_snapshot
 
+from data_plane.proxy import relisting
 from data_plane.sync import applied
 from shared import keys, wire
 from shared.model_names import canonical_name
@@ -47,7 +48,19 @@ async def test_a_snapshot_that_says_of_the_node_what_it_said_before_does_not_und
     assert held(told) == names("mistral:latest", "phi4:latest", "qwen3:8b")
 
 
-async def test_a_snapshot_that_says_something_new_of_the_node_is_right(told) -> None:
+async def test_a_snapshot_of_before_the_change_does_not_undo_it(told, monkeypatch) -> None:
+    """What the control plane saw a moment ago is published a moment later."""
+    await offer(told, {"a": ["llama3", "phi4"], "b": ["mistral"]}, 2)
+    assert held(told) == names("mistral:latest", "qwen3:8b")
+    monkeypatch.setattr(applied, "LISTED_LEAST_S", 0.0)
+    await offer(told, {"a": ["llama3", "phi4"], "b": ["mistral"]}, 3)
+    assert held(told) == names("mistral:latest", "qwen3:8b")  # it has not looked since
+    await offer(told, {"a": ["qwen3:8b", "phi4"], "b": ["mistral"]}, 4)
+    assert held(told) == names("mistral:latest", "phi4:latest", "qwen3:8b")
+
+
+async def test_a_snapshot_that_says_something_new_of_the_node_is_right(told, monkeypatch) -> None:
+    monkeypatch.setattr(applied, "LISTED_LEAST_S", 0.0)
     await offer(told, {"a": ["gemma3"], "b": ["mistral"]}, 2)
     assert held(told) == names("gemma3:latest", "mistral:latest")
     await offer(told, {"a": ["llama3"], "b": ["mistral"]}, 3)
@@ -55,6 +68,7 @@ async def test_a_snapshot_that_says_something_new_of_the_node_is_right(told) -> 
 
 
 async def test_it_is_forgotten_when_no_snapshot_confirms_it(told, monkeypatch) -> None:
+    monkeypatch.setattr(applied, "LISTED_LEAST_S", 0.0)
     monkeypatch.setattr(applied, "LISTED_KEPT_S", 0.0)
     await offer(told, {"a": ["llama3"], "b": ["mistral"]}, 2)
     assert held(told) == names("llama3:latest", "mistral:latest")
@@ -69,6 +83,15 @@ async def test_what_was_found_missing_before_counts_no_more(plane) -> None:
         answer = await plane.post("/api/create", {"model": "a", "from": "a", "stream": False})
         assert answer.status == 500, "there is nothing to make it of"
         assert not plane.app.findings.without(canonical_name("a"))
+
+
+async def test_nodes_are_looked_at_again_when_snapshots_count_again(plane, monkeypatch) -> None:
+    monkeypatch.setattr(relisting, "LISTED_LEAST_S", 0.2)
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        await plane.post("/api/pull", {"model": "tinyllama"})
+        node.node.library.remove("tinyllama")  # by somebody else
+        await plane.until(lambda: canonical_name("tinyllama") not in held(plane))
 
 
 async def test_the_control_plane_is_told(make_plane, engine) -> None:
