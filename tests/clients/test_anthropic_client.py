@@ -92,7 +92,7 @@ def test_its_errors_are_those_of_anthropic(client, fragile):
         client.messages.create(model="gone", max_tokens=9, messages=HELLO)
     with pytest.raises(anthropic.BadRequestError):
         client.messages.create(model="llama3.2", max_tokens=9, messages=[])
-    fragile.fault("busy")
+    fragile.fault("busy", path="/v1/messages")
     with pytest.raises(anthropic.APIStatusError) as caught:
         client.messages.create(model="fragile", max_tokens=9, messages=HELLO)
     assert caught.value.status_code == 503

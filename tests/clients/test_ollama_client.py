@@ -169,7 +169,7 @@ def test_its_errors_are_those_of_ollama(client):
 
 
 def test_a_busy_node_is_a_503(client, fragile):
-    fragile.fault("busy")
+    fragile.fault("busy", path="/api/chat")
     with pytest.raises(ollama.ResponseError) as caught:
         client.chat("fragile", HELLO)
     assert caught.value.status_code == 503

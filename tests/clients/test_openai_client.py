@@ -194,7 +194,7 @@ def test_its_errors_are_those_of_openai(client, fragile):
         client.chat.completions.create(model="gone", messages=HELLO)
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model="llama3.2", messages=[])
-    fragile.fault("busy")
+    fragile.fault("busy", path="/v1/chat/completions")
     with pytest.raises(openai.InternalServerError) as caught:
         client.chat.completions.create(model="fragile", messages=HELLO)
     assert caught.value.status_code == 503
