@@ -1,13 +1,9 @@
 """What a client asks for: its path and body become an Ask, or an error in the words of the route.
 
 The body is opened at its top level only; what the values hold passes through byte for byte (key
-order, large integers and spelling of numbers included). But it is always put together anew, and a
-node never sees the client's own bytes: Go matches keys without regard to case and lets the last
-one win, so `{"model":"allowed","MODEL":"forbidden"}` would run what was never checked. Hence:
-
-  - keys that are equal when case is folded (the long s and the Kelvin sign included) are refused;
-  - a known key in another spelling is written in its own;
-  - what is sent on holds exactly one `model`, the one that was judged.
+order, large integers and spelling of numbers included). But it is always put together anew, with
+every key once (see `members`) and exactly one `model`, the one that was judged: a node never sees
+the client's own bytes.
 
 Of a body that is too large to hold, the same is done with its outline.
 """
@@ -23,33 +19,17 @@ import msgspec
 from data_plane.protocol import forms
 from data_plane.protocol.features import DATED_KEYS, ROUTES, least_for_keys
 from data_plane.protocol.large import LargeBody, Span
-from data_plane.protocol.outline import MAX_KEYS, Outline
+from data_plane.protocol.members import canonical_members, folded, members_of
+from data_plane.protocol.mistakes import BadRequestError
+from data_plane.protocol.outline import Outline
 from data_plane.protocol.routes import Framing, Route
 from data_plane.protocol.shards import is_batch
 from shared.codes import SENTENCES, ErrorCode
 from shared.model_names import InvalidModelNameError, Source, canonical_name, split_source
 from shared.releases import ANY_RELEASE, SUFFIXES, Release
 
-WHOLE_CHECK_BYTES: Final = 256 * 1024
-"""Up to this size the values are decoded and thrown away, to refuse numbers that no node can hold.
-Above it a body made for the purpose would block the loop for more than some milliseconds, and the
-grammar has to do: such numbers pass through us untouched, and are the node's to refuse."""
-
 MAX_SCALAR_BYTES: Final = 4_096
 """Of a value that is opened here. The longest sensible one is a model's name."""
-
-_UTF8_STEP_BYTES: Final = 1024 * 1024
-
-# Keys that decide about placement, permission or policy, now or in a later release. Unknown keys
-# keep their spelling.
-KNOWN_KEYS: Final = frozenset({
-    "model", "name", "stream", "keep_alive", "prompt", "messages", "options", "input", "suffix",
-    "system", "template", "context", "raw", "format", "images", "think", "tools", "truncate",
-    "shift", "logprobs", "top_logprobs", "max_tokens", "stream_options", "dimensions", "verbose",
-    "instructions", "max_output_tokens", "reasoning", "tool_choice", "_debug_render_only",
-    "insecure", "from", "files", "adapters", "draft_files", "source", "destination", "quantize",
-    "quantization", "draft_quantize", "remote_host", "username", "password",
-})  # fmt: skip
 
 
 class Form(StrEnum):
@@ -97,31 +77,6 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """The least release of a node that can do all of it."""
 
 
-class BadRequestError(Exception):
-    """The client's mistake, with the status and the sentence that it is told."""
-
-    def __init__(self, status: int, code: ErrorCode, detail: str = "") -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail or SENTENCES[code]
-
-
-class _Key:
-    """One key of the document. Two are never equal, so that a decoded dict keeps twins apart."""
-
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-def _keep_key(_type: type, text: Any) -> _Key:
-    return _Key(text)
-
-
-_members_once: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_top_level: Final = msgspec.json.Decoder(dict[_Key, msgspec.Raw], dec_hook=_keep_key)
 _anything: Final = msgspec.json.Decoder()
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -147,10 +102,10 @@ def parse(route: Route, body: bytes | Outline, *, max_body_bytes: int) -> Ask:
     if not body or body.isspace():
         detail = "missing request body" if route.path.startswith("/api/") else "EOF"
         raise BadRequestError(400, ErrorCode.INVALID_REQUEST, detail)
-    members = _if_canonical(body)
+    members = canonical_members(body)
     is_canonical = members is not None
     if members is None:
-        members = _folded(_members(body))
+        members = folded(members_of(body))
     model = _model(route, members)
     return _ask(route, members, model, body if is_canonical else _rebuilt(route, members, model))
 
@@ -185,7 +140,7 @@ def _named_in(parts: list[forms.Part]) -> str:
 
 def _parse_large(route: Route, outline: Outline) -> Ask:
     # Of a value that is cut off, nothing is asked but its kind and that it is long.
-    members = _folded([(each.key, msgspec.Raw(each.opening)) for each in outline.members])
+    members = folded([(each.key, msgspec.Raw(each.opening)) for each in outline.members])
     model = _model(route, members)
     return _ask(route, members, model, _rebuilt_large(route, members, model, outline))
 
@@ -210,78 +165,6 @@ def _least(route: Route, members: dict[str, msgspec.Raw], source: Source) -> Rel
     if not DATED_KEYS.isdisjoint(members):
         least = max(least, least_for_keys(route.path, DATED_KEYS.intersection(members)))
     return least if source is Source.ANY else max(least, SUFFIXES)
-
-
-def _if_canonical(body: bytes) -> dict[str, msgspec.Raw] | None:
-    """The members of a body that is written as we would write it ourselves, else None.
-
-    Most clients write that way, and then nothing is left to repair: what equals our own writing of
-    a dict has no twins and no white space between members, and keys of lower-case ASCII are their
-    own folded forms.
-    """
-    try:
-        members = _members_once.decode(body)
-        if _encode(members) != body or len(members) > MAX_KEYS or "name" in members:
-            return None
-        keys = "".join(members)
-        if not keys.isascii() or keys != keys.lower():
-            return None
-        _check_utf8(body)
-        if len(body) <= WHOLE_CHECK_BYTES:
-            _anything.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # the careful reading finds the words for it
-    return members
-
-
-def _members(body: bytes) -> list[tuple[str, msgspec.Raw]]:
-    """The members of the document in their order, twins included."""
-    try:
-        _check_utf8(body)
-        members = _top_level.decode(body)
-        if len(body) <= WHOLE_CHECK_BYTES:
-            _anything.decode(body)
-    except msgspec.ValidationError:
-        raise BadRequestError(400, _kind_of_mistake(body)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequestError(400, ErrorCode.INVALID_JSON) from None
-    if len(members) > MAX_KEYS:
-        raise BadRequestError(400, ErrorCode.INVALID_REQUEST)
-    return [(key.text, raw) for key, raw in members.items()]
-
-
-def _kind_of_mistake(body: bytes) -> ErrorCode:
-    """An object with a number out of range is no good JSON; another value is no good request."""
-    is_object = body.lstrip(b" \t\r\n").startswith(b"{")
-    return ErrorCode.INVALID_JSON if is_object else ErrorCode.INVALID_REQUEST
-
-
-def _check_utf8(body: bytes) -> None:
-    """Refuse what is no UTF-8: msgspec does not see it in strings that nobody asked for."""
-    if body.isascii():
-        return
-    view = memoryview(body)
-    start = 0
-    while start < len(body):
-        end = min(start + _UTF8_STEP_BYTES, len(body))
-        # A step must not end within a character: back to before its first byte.
-        while end < len(body) and end > start and body[end] & 0xC0 == 0x80:  # noqa: PLR2004 - see above
-            end -= 1
-        str(view[start:end], "utf-8")
-        start = end
-
-
-def _folded(pairs: list[tuple[str, msgspec.Raw]]) -> dict[str, msgspec.Raw]:
-    """By key, known keys in their own spelling; two that fold to the same are refused."""
-    members: dict[str, msgspec.Raw] = {}
-    seen: set[str] = set()
-    for text, raw in pairs:
-        folded = text.casefold()
-        if folded in seen:
-            raise BadRequestError(400, ErrorCode.DUPLICATE_KEY)
-        seen.add(folded)
-        members[folded if folded in KNOWN_KEYS else text] = raw
-    return members
 
 
 def _model(route: Route, members: dict[str, msgspec.Raw]) -> str:

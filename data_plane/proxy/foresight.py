@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from data_plane.protocol.ask import BadRequestError, parse
+from data_plane.protocol.ask import parse
+from data_plane.protocol.mistakes import BadRequestError
 from data_plane.protocol.routes import lookup
 from data_plane.proxy.arrivals import arrival_of
 from data_plane.routing import sentences

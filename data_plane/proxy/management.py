@@ -18,6 +18,7 @@ import msgspec
 
 from data_plane.protocol import ask as asking
 from data_plane.protocol import dialects
+from data_plane.protocol.mistakes import BadRequestError
 from data_plane.protocol.progress import Progress, Record, line_of
 from data_plane.proxy import intake, targets
 from data_plane.proxy.answers import RefusedRequestError
@@ -232,7 +233,7 @@ async def _ask(call: Call) -> Ask:
     call.record.bytes_in = len(body)
     try:
         ask = asking.parse(call.route, body, max_body_bytes=HELD_BODY_BYTES)
-    except asking.BadRequestError as error:
+    except BadRequestError as error:
         words = TOO_LARGE if error.code is ErrorCode.PAYLOAD_TOO_LARGE else error.detail
         raise RefusedRequestError(error.code, words, status=error.status) from error
     call.record.is_stream = ask.streaming

@@ -13,6 +13,7 @@ from data_plane.admission.origins import preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
 from data_plane.protocol.ask import Form
+from data_plane.protocol.mistakes import BadRequestError
 from data_plane.protocol.routes import (
     ASKS_NODES,
     Access,
@@ -188,7 +189,7 @@ class Reception:
                 if call.route.takes_form and isinstance(body, bytes)
                 else asking.parse(call.route, body, max_body_bytes=self.max_body_bytes)
             )
-        except asking.BadRequestError as error:
+        except BadRequestError as error:
             raise RefusedRequestError(error.code, error.detail, status=error.status) from error
         record.is_stream = ask.streaming
         principal, wish = call.principal, None

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_plane.protocol.ask import MAX_KEYS, WHOLE_CHECK_BYTES, BadRequestError, Form, parse
+from data_plane.protocol.ask import Form, parse
+from data_plane.protocol.members import WHOLE_CHECK_BYTES
+from data_plane.protocol.mistakes import BadRequestError
+from data_plane.protocol.outline import MAX_KEYS
 from data_plane.protocol.routes import lookup
 from shared.model_names import Source
 

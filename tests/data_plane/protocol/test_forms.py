@@ -2,8 +2,9 @@
 
 import pytest
 
-from data_plane.protocol.ask import BadRequestError, parse_form
+from data_plane.protocol.ask import parse_form
 from data_plane.protocol.forms import MAX_PARTS, BadFormError, boundary_of, parts_of, written
+from data_plane.protocol.mistakes import BadRequestError
 from data_plane.protocol.routes import lookup
 
 ROUTE = lookup("POST", "/v1/audio/transcriptions").route

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_plane.protocol import ask as asking
-from data_plane.protocol.ask import BadRequestError, Form
+from data_plane.protocol.ask import Form
 from data_plane.protocol.large import LargeBody
+from data_plane.protocol.mistakes import BadRequestError
 from data_plane.protocol.outline import OPENING_BYTES, Outline, OutlineError, Outliner
 from data_plane.protocol.routes import lookup
 
