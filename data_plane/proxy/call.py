@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from data_plane.admission.gate import BodyClaim
     from data_plane.admission.identify import Principal
     from data_plane.admission.limits import Place
-    from data_plane.protocol.routes import Match, Route
+    from data_plane.protocol.matching import Match
+    from data_plane.protocol.routes import Route
     from data_plane.proxy.caller import Caller
     from data_plane.proxy.job import Job
     from data_plane.proxy.reply import Reply

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from data_plane.protocol.ask import parse
+from data_plane.protocol.matching import lookup
 from data_plane.protocol.mistakes import BadRequestError
-from data_plane.protocol.routes import lookup
 from data_plane.proxy.arrivals import arrival_of
 from data_plane.routing import sentences
 from data_plane.routing.events import Choice, Hold, NoNodeKind

@@ -18,13 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from data_plane.protocol import ask as asking
 from data_plane.protocol.dialects import stream_error
-from data_plane.protocol.routes import (
-    ASKS_NODES,
-    Action,
-    Dialect,
-    dialect_of,
-    redacted,
-)
+from data_plane.protocol.matching import dialect_of, redacted
+from data_plane.protocol.routes import ASKS_NODES, Action, Dialect
 from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
 from data_plane.proxy.job import Progress

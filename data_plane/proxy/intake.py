@@ -26,8 +26,8 @@ from data_plane.protocol.codings import (
     UnknownCodingError,
     coding_of,
 )
+from data_plane.protocol.matching import METHODS
 from data_plane.protocol.outline import Outline, OutlineError, Outliner
-from data_plane.protocol.routes import METHODS
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.settings import (
     BODY_DEADLINE_PER_BYTE_S,

@@ -13,17 +13,9 @@ from data_plane.admission.origins import preflight_headers
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
 from data_plane.protocol.ask import Form
+from data_plane.protocol.matching import Match, NoRouteError, WrongMethodError, dialect_of, lookup
 from data_plane.protocol.mistakes import BadRequestError
-from data_plane.protocol.routes import (
-    ASKS_NODES,
-    Access,
-    Action,
-    Match,
-    NoRouteError,
-    WrongMethodError,
-    dialect_of,
-    lookup,
-)
+from data_plane.protocol.routes import ASKS_NODES, Access, Action
 from data_plane.proxy import intake, targets
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.proxy.caller import caller_of

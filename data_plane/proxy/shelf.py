@@ -13,7 +13,7 @@ from data_plane.proxy.catalogue import ROOT_BODY, Catalogue
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:
-    from data_plane.protocol.routes import Match
+    from data_plane.protocol.matching import Match
     from data_plane.proxy.findings import Findings
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.pools import PoolNode, Pools

@@ -19,7 +19,7 @@ from aiohttp.http_parser import HttpRequestParser
 from lane import BODY, FLEET, RECORD, SNAPSHOT_KEY, STREAM_HEAD, Nowhere, chunk, made
 
 from data_plane.admission.identify import Given, Identifier
-from data_plane.protocol import ask, bodies, heads, ndjson, routes, usage
+from data_plane.protocol import ask, bodies, heads, matching, ndjson, usage
 from data_plane.routing.choose import Rankings
 from data_plane.sync.applied import build
 from data_plane.telemetry.logs import Log, Record
@@ -50,7 +50,7 @@ def steps() -> dict[str, Callable[[], object]]:
         b"POST /api/chat HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n"
         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
     ) % (minted.text.encode(), len(BODY), BODY)
-    route = routes.lookup("POST", "/api/chat").route
+    route = matching.lookup("POST", "/api/chat").route
     given, identifier = (
         Given((f"Bearer {minted.text}",), ()),
         Identifier(is_key_always_required=True),
@@ -69,7 +69,7 @@ def steps() -> dict[str, Callable[[], object]]:
 
     return {
         "parse the request (aiohttp, C)": lambda: parser.feed_data(request),
-        "find the route": lambda: routes.lookup("POST", "/api/chat"),
+        "find the route": lambda: matching.lookup("POST", "/api/chat"),
         "judge the key": lambda: identifier.judge(
             view.keys, given, path_key=None, query="", address="127.0.0.1"
         ),

@@ -9,16 +9,8 @@ from fakes.ollama import FakeOllama
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from data_plane.protocol.dialects import STREAM_TYPES
-from data_plane.protocol.routes import (
-    OPEN_ENDED,
-    ROUTES,
-    Access,
-    Action,
-    Dialect,
-    Framing,
-    Route,
-    lookup,
-)
+from data_plane.protocol.matching import lookup
+from data_plane.protocol.routes import OPEN_ENDED, ROUTES, Access, Action, Dialect, Framing, Route
 from shared.codes import ErrorCode
 from shared.credentials import mint
 from shared.snapshot import ApiKey

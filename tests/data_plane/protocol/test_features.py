@@ -6,7 +6,7 @@ import pytest
 
 from data_plane.protocol.ask import parse
 from data_plane.protocol.features import FIELDS, ROUTES
-from data_plane.protocol.routes import lookup
+from data_plane.protocol.matching import lookup
 from shared.releases import ANY_RELEASE
 
 

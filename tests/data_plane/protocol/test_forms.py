@@ -4,8 +4,8 @@ import pytest
 
 from data_plane.protocol.ask import parse_form
 from data_plane.protocol.forms import MAX_PARTS, BadFormError, boundary_of, parts_of, written
+from data_plane.protocol.matching import lookup
 from data_plane.protocol.mistakes import BadRequestError
-from data_plane.protocol.routes import lookup
 
 ROUTE = lookup("POST", "/v1/audio/transcriptions").route
 KIND = "multipart/form-data; boundary=XX"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from data_plane.protocol import ask as asking
 from data_plane.protocol.ask import Form
 from data_plane.protocol.large import LargeBody
+from data_plane.protocol.matching import lookup
 from data_plane.protocol.mistakes import BadRequestError
 from data_plane.protocol.outline import OPENING_BYTES, Outline, OutlineError, Outliner
-from data_plane.protocol.routes import lookup
 
 LONG = "y" * 9_000
 CHAT = lookup("POST", "/api/chat").route

@@ -9,7 +9,7 @@ import pytest
 from fakes.ollama import FakeOllama
 
 from data_plane.protocol.dialects import FILLERS
-from data_plane.protocol.routes import lookup
+from data_plane.protocol.matching import lookup
 from shared.snapshot import ProxyConfig
 
 HELLO = [{"role": "user", "content": "3 words"}]

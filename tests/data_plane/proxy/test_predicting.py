@@ -6,7 +6,7 @@ from fakes.ollama import FakeOllama
 from fakes.snapshots import make_snapshot
 
 from data_plane.protocol.ask import parse
-from data_plane.protocol.routes import lookup
+from data_plane.protocol.matching import lookup
 from data_plane.proxy.arrivals import arrival_of
 from data_plane.proxy.predictions import explained
 from data_plane.routing.events import Choice, Reason, Terms

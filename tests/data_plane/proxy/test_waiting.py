@@ -13,7 +13,7 @@ import pytest
 from fakes.ollama import FakeOllama
 
 from data_plane.protocol.dialects import FILLERS
-from data_plane.protocol.routes import lookup
+from data_plane.protocol.matching import lookup
 from shared.credentials import mint
 from shared.snapshot import ApiKey, ProxyConfig, Strategy
 
