@@ -71,7 +71,8 @@ def test_a_broker_that_is_away_delays_nobody(monkeypatch):
     begun_at = time.monotonic()
     for number in range(50):
         wake._wake(wake._Call(TASK, (str(number),), ""))
-    assert time.monotonic() - begun_at < 0.5
+    # Celery itself would try each of them for 0.6 s and more.
+    assert time.monotonic() - begun_at < 5.0
     app.close()
 
 

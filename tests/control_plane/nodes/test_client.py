@@ -43,7 +43,7 @@ async def test_a_real_node_is_asked_for_its_version_after_404() -> None:
     assert seen.probe.outcome is ProbeOutcome.OK
     assert seen.version == "0.33.1"
     assert seen.probe.latency_s is not None
-    assert 0 < seen.probe.latency_s < 0.5
+    assert 0 < seen.probe.latency_s < 5.0
 
 
 async def test_a_node_with_the_health_path_is_asked_once() -> None:
