@@ -66,6 +66,7 @@ def _steer(fake: "FakeOllama", wish: dict[str, Any]) -> None:
         fake.requests.clear()
         fake.node.paths.clear()
         fake.node.abandoned.clear()
+        fake.node.scheduler.empty()
     for fault in wish.get("faults", []):
         fake.fault(fault.pop("kind"), **fault)
     for name in wish.get("add_models", []):

@@ -133,6 +133,13 @@ class Scheduler:
             if runner.timer is not None:
                 runner.timer.cancel()
 
+    def empty(self) -> None:
+        """Let go of every model, of those that are busy when they are idle."""
+        for runner in list(self._loaded.values()):
+            runner.unload_when_idle = True
+            if runner.active == 0:
+                self._unload(runner)
+
     def listed(self) -> list[Json]:
         """The answer of /api/ps: the longest to live first; a loading model is not there."""
         runners = sorted(self._loaded.values(), key=lambda runner: -runner.expires_at)

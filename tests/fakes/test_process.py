@@ -52,6 +52,7 @@ def test_it_is_steered_and_tells_what_it_saw():
         )
         assert after["models"] == ["mistral:latest"]
         assert after["paths"] == {}
+        assert after["loaded"] == []
         assert "requests" not in node.counts()
 
 
