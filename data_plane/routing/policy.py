@@ -274,7 +274,7 @@ class Policy:
     ) -> Choice | None:
         if not usable:
             return None
-        demand, candidates, loads = self._demand(arrival), len(usable), self._loads()
+        demand, candidates, loads = self._demand(arrival, now), len(usable), self._loads()
         if self._shares:
             ahead = self.slow_start.feigned(usable, loads, ahead)
         left = unhung(self._shadow, usable, demand.key)
@@ -335,7 +335,7 @@ class Policy:
         """Of each holder: the predicted wait plus the measured time to the first byte. Where that
         was not measured yet, the round trip stands in for it: too little, so that it gets measured.
         """
-        entry, demand, found = pools.models[arrival.canonical], self._demand(arrival), {}
+        entry, demand, found = pools.models[arrival.canonical], self._demand(arrival, now), {}
         loads = self._loads()
         for node in (*entry.active, *entry.drifted, *entry.standby):
             each = self._weigh(node, demand, now, loads)
@@ -364,8 +364,7 @@ class Policy:
             ours = place.active if place is not None else 0
             others += max(loads.get(node_id, 0.0) - ours, 0.0)
         rates = self._learned.rates(node_id, key, self._sizes, node.max_parallel)
-        busy = self._shadow.busy(key, place, now)
-        return weigh(node, place, rates, demand, now, others=others, busy=busy, loss=self._loss)
+        return weigh(node, place, rates, demand, now, others=others, loss=self._loss)
 
     def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:
         """What it costs that a runner leaves: its load, as far as it will be wanted again soon."""
@@ -374,7 +373,7 @@ class Policy:
         load_s = self._learned.rates(node.id, runner.key, self._sizes, node.max_parallel).load_s
         return min(1.0, wanted) * load_s * (0.5 if copies else 1.0)
 
-    def _demand(self, arrival: Arrival) -> Demand:
+    def _demand(self, arrival: Arrival, now: float) -> Demand:
         key = self._key(arrival)
         habits = self._learned.of_model(key)
         tokens = arrival.prompt_tokens * habits.factor if arrival.prompt_tokens else habits.prompt
@@ -382,7 +381,8 @@ class Policy:
         if arrival.max_output is not None:
             output = min(output, float(arrival.max_output))
         size = self._sizes.get(key, DEFAULT_BYTES)
-        return Demand(key, arrival.options_key, tokens, output, arrival.blocks, size)
+        busy = self._shadow.busy(key, now)
+        return Demand(key, arrival.options_key, tokens, output, arrival.blocks, size, busy)
 
     def _key(self, arrival: Arrival) -> str:
         return arrival.digest or self._keys.get(arrival.canonical, arrival.canonical)
@@ -395,7 +395,7 @@ class Policy:
         last, self._last = self._last, None
         if last is not None and last[0] is arrival and last[1].node.id == node_id:
             return last[1], last[2]
-        demand = self._demand(arrival)
+        demand = self._demand(arrival, now)
         node = self._pools.nodes.get(node_id) if self._pools is not None else None
         if node is None:
             return None, demand

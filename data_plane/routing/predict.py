@@ -52,6 +52,8 @@ class Demand(msgspec.Struct, frozen=True):
     output: float
     blocks: tuple[int, ...]
     size_bytes: float
+    busy: float = 0.0
+    """The share of their time that all nodes with the model work."""
 
 
 class Estimate(msgspec.Struct, gc=False):
@@ -102,12 +104,10 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
     now: float,
     *,
     others: float,
-    busy: float,
     loss: Loss,
 ) -> Estimate:
     """What the request would cost at this node. `others` are requests there that are not ours,
-    `busy` is the share of its time that the whole fleet works, `loss` says what it costs the fleet
-    that a runner leaves (s).
+    `loss` says what it costs the fleet that a runner leaves (s).
 
     The hot loop of `predicted`: what is asked of a node is kept as sums there, see `Shadow`.
     """
@@ -145,6 +145,7 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
         if place.busy:
             beside += place.busy - 1 if ours else place.busy
         if place.active or place.work_s:
+            busy = demand.busy if runner is not None else place.per_second(now) * place.work_s
             others_s = _others(place, work_s, min(busy, MOST_BUSY))
     ttft_s = (max(wait_s, load_s)) + read_s * beside + step_s
     decode_s = demand.output * crowded_s * beside

@@ -232,12 +232,10 @@ class Shadow:
         """Nodes that have a model in memory; kept up to date, to be read by whoever has it."""
         return self._holders.setdefault(key, set())
 
-    def busy(self, key: str, place: Place | None, now: float) -> float:
-        """The share of its time that what comes takes: of a node without the model its own; with
-        it, that of all such nodes, as of a second ago. By its own, chance would decide among them.
+    def busy(self, key: str, now: float) -> float:
+        """The share of their time that what comes takes of all nodes with a model, as of a second
+        ago. By the share of each by itself chance would decide among them.
         """
-        if place is not None and key not in place.runners:
-            return place.per_second(now) * place.work_s
         share, until = self._busy.get(key, (0.0, -1.0))
         if now >= until:
             holders = [self.places[node_id] for node_id in self.holding(key)]

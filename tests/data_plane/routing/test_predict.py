@@ -1,5 +1,6 @@
 """What it would cost to send a request to a node."""
 
+import msgspec
 import pytest
 from fakes.snapshots import make_loaded, make_snapshot
 
@@ -41,7 +42,8 @@ def send(shadow, ticket, key="m", *, first_at=None, left_s=4.0, uncached=300.0):
 
 def weighed(shadow, demand=DEMAND, *, others=0.0, busy=0.0, loss=lambda *_about: 0.0):
     place = shadow.place("a")
-    return weigh(NODE, place, RATES, demand, 0.0, others=others, busy=busy, loss=loss)
+    demand = msgspec.structs.replace(demand, busy=busy)
+    return weigh(NODE, place, RATES, demand, 0.0, others=others, loss=loss)
 
 
 def test_an_idle_node_with_the_model_costs_its_reading_and_its_writing() -> None:
@@ -54,7 +56,7 @@ def test_an_idle_node_with_the_model_costs_its_reading_and_its_writing() -> None
 
 
 def test_a_node_that_nothing_is_known_of_has_to_load() -> None:
-    found = weigh(NODE, None, RATES, DEMAND, 0.0, others=0.0, busy=0.0, loss=lambda *_about: 0.0)
+    found = weigh(NODE, None, RATES, DEMAND, 0.0, others=0.0, loss=lambda *_about: 0.0)
     assert (found.is_cold, found.load_s) == (True, 8.0)
     assert found.work_s == pytest.approx(0.5 + 2.0 + 8.0)
 
