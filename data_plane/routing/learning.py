@@ -158,13 +158,18 @@ class Pair:
         if not self._levels:
             return 1, False
 
-        def agrees(slots: int) -> float:
-            return sum(seen[most > slots] for most, seen in self._levels.items())
-
-        best = max(range(max(self._levels) + 1), key=lambda slots: (agrees(slots), slots))
-        return max(best, 1), any(
-            waited for most, (_, waited) in self._levels.items() if most > best
-        )
+        # That a number is right, those agree that had a slot within it and those that waited
+        # beyond it: counted from none at all upwards, less what all have in common.
+        agree = most_agree = 0.0
+        best = 0
+        levels = sorted(self._levels.items())
+        for count, (free, waited) in levels:
+            if agree >= most_agree:
+                best, most_agree = count - 1, agree
+            agree += free - waited
+        if agree >= most_agree:
+            best = levels[-1][0]
+        return max(best, 1), any(waited for count, (_, waited) in levels if count > best)
 
     def dump(self) -> dict[str, Any]:
         """What a restart shall know."""

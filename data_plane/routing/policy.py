@@ -254,7 +254,7 @@ class Policy:
         """Each of these nodes as `choose` weighs it under `predicted`, and whether a load hangs
         there. Changes nothing.
         """
-        demand, loads, few = self._demand(arrival), self._loads(), list(nodes)
+        demand, loads, few = self._demand(arrival, now), self._loads(), list(nodes)
         able = {node.id for node in few if unhung(self._shadow, [node], demand.key, or_all=False)}
         ahead = self.slow_start.feigned(few, loads, {}) if self._shares else _NOTHING
         return [
