@@ -181,6 +181,9 @@ class Leases:
         """The leases at one node."""
         return tuple(self._held.get(node_id, ()))
 
+    def __contains__(self, lease: Lease) -> bool:
+        return lease in self._held.get(lease.node_id, ())
+
     def __iter__(self) -> Iterator[Lease]:
         return iter([lease for held in self._held.values() for lease in held])
 

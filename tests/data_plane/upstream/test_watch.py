@@ -6,6 +6,9 @@ import time
 
 from fakes.ollama import FakeOllama
 
+from data_plane.upstream.faults import NodeFailedError
+from data_plane.upstream.lease import Lease
+from data_plane.upstream.watch import LOOKED_AT_ONCE
 from shared.snapshot import ProxyConfig
 
 QUICK = ProxyConfig(connect_timeout_s=0.3, probe_interval_s=0.1, probe_timeout_s=0.2)
@@ -138,3 +141,51 @@ async def test_the_sweeps_latency_counts_once(plane) -> None:
     blended = latencies.values["n1"]
     latencies.sweep_reported({"n1": 1.0})
     assert latencies.values["n1"] == blended
+
+
+async def test_while_thousands_are_looked_at_streams_go_on(plane) -> None:
+    """What is looked at in one go holds up every other stream."""
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        leases = [plane.app.leases.take("n1", 0.0) for _ in range(20 * LOOKED_AT_ONCE)]
+        turns = 0
+
+        async def stream() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        streaming = asyncio.create_task(stream())
+        await asyncio.sleep(0)
+        before = turns
+        assert await plane.app.watch._silent_nodes(QUICK, 1.0) == {"n1"}
+        assert turns - before >= 19
+        streaming.cancel()
+        for lease in leases:
+            lease.release()
+
+
+async def test_an_answer_that_ended_meanwhile_is_not_let_go(plane) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        leases = [plane.app.leases.take("n1", 0.0) for _ in range(2 * LOOKED_AT_ONCE)]
+        end = asyncio.Event()
+
+        async def hold(lease: Lease) -> None:
+            with lease:
+                lease.has_begun = True
+                await end.wait()
+
+        held = [asyncio.create_task(hold(lease)) for lease in leases]
+        await asyncio.sleep(0)
+        config = ProxyConfig(stream_idle_timeout_s=0.5)
+        looking = asyncio.create_task(plane.app.watch._silent_nodes(config, 1.0))
+        await asyncio.sleep(0)  # the first of them are looked at
+        for lease in leases:
+            lease.release()
+        await looking
+        end.set()
+        ended = await asyncio.gather(*held, return_exceptions=True)
+        assert [type(each) for each in ended].count(NodeFailedError) == LOOKED_AT_ONCE - 1
+        assert ended[-1] is None
