@@ -16,11 +16,13 @@ from data_plane.admission.hosts import Hosts
 from data_plane.admission.identify import Identifier
 from data_plane.admission.limits import KeyLimits
 from data_plane.admission.origins import Origins
+from data_plane.admission.pressure import MemoryPressure
 from data_plane.admission.queue import Queue
 from data_plane.admission.shares import Shares
 from data_plane.host.board import HostCounts
 from data_plane.host.descriptors import clients_within
 from data_plane.host.listening import bound
+from data_plane.host.memory import MemoryLimits
 from data_plane.lifecycle import Lifecycle, Phase
 from data_plane.proxy.attempts import Attempts
 from data_plane.proxy.blobs import Blobs
@@ -96,6 +98,9 @@ class App:
             settings.data_dir / "data_plane",
             max_active=settings.max_active,
             max_connections=clients_within(settings.max_connections),
+        )
+        self.pressure = MemoryPressure(
+            MemoryLimits(settings.max_memory_bytes), self.gate, log, self.metrics
         )
         self.limits = KeyLimits(asyncio.get_running_loop().time)
         self.shares = Shares()
@@ -280,6 +285,7 @@ class App:
                 ("phase", self.account.why_not_serving),
                 ("snapshot", self.account.why_no_snapshot),
                 ("loop", self.lag.why_not_ready),
+                ("memory", self.pressure.why_not_ready),
             ),
             self.account.facts,
         )
@@ -294,6 +300,7 @@ class App:
         await self.subscriber.read_once()
         spawn = self.lifecycle.spawn
         spawn("loop-lag", self.lag.watch())
+        spawn("pressure", self.pressure.watch())
         spawn("watch", self.watch.run())
         spawn("listen", self.subscriber.listen())
         spawn("follow", self.subscriber.follow())
@@ -379,7 +386,7 @@ class App:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.log.error("task_failed", error=error, task=name)
-        if name in {"loop-lag", "watch", "listen", "follow", "report"}:
+        if name in {"loop-lag", "pressure", "watch", "listen", "follow", "report"}:
             # Without one of these the process serves ever staler state: better a restart.
             self.log.sink.close()
             os._exit(70)

@@ -54,6 +54,9 @@ HELD_ANSWER_BYTES: Final = 1024 * 1024
 MAX_BAD_KEYS_PER_MINUTE: Final = 50
 """From one address, at one worker; beyond it wrong keys get 429. Good keys still work."""
 
+MIN_MEMORY_BYTES: Final = 64 * 1024 * 1024
+"""Of each worker. An idle one takes some 45 MiB: less would refuse everything, and is a slip."""
+
 RETRY_BUDGET: Final = 0.2
 """Share of the requests in flight that may be retries at one time (Envoy's default), at least 3:
 when everything fails, retrying everything makes it worse."""
@@ -81,6 +84,7 @@ class Settings:
     spool_budget_bytes: int
     max_active: int
     max_connections: int
+    max_memory_bytes: int | None
     slow_start_s: float
     drain_timeout_s: float
     drain_delay_s: float
@@ -115,6 +119,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         ),
         max_active=read.integer(environ, "AIVONX_MAX_ACTIVE", 10_000, minimum=1),
         max_connections=read.integer(environ, "AIVONX_MAX_CONNECTIONS", 20_000, minimum=1),
+        max_memory_bytes=_max_memory_bytes(environ),
         slow_start_s=read.number(environ, "AIVONX_SLOW_START_S", 10.0),
         drain_timeout_s=read.number(environ, "AIVONX_DRAIN_TIMEOUT_S", 120.0),
         drain_delay_s=read.number(environ, "AIVONX_DRAIN_DELAY_S", 0.0),
@@ -155,6 +160,18 @@ def _snapshot_key(environ: Mapping[str, str]) -> bytes:
     if len(key) < MIN_KEY_BYTES:
         raise read.SettingError("AIVONX_SNAPSHOT_KEY", f"must have at least {MIN_KEY_BYTES} bytes")
     return key
+
+
+def _max_memory_bytes(environ: Mapping[str, str]) -> int | None:
+    name = "AIVONX_MAX_MEMORY_BYTES"
+    if not read.text(environ, name, ""):
+        return None
+    wanted, least = read.integer(environ, name, 0), MIN_MEMORY_BYTES * _workers(environ)
+    if 0 < wanted < least:
+        raise read.SettingError(
+            name, f"must be 0 (memory is not watched) or at least {least}, not {wanted}"
+        )
+    return wanted
 
 
 def _workers(environ: Mapping[str, str]) -> int:

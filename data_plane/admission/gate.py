@@ -107,6 +107,9 @@ class Gate:
         self.max_active = max_active
         """Requests in flight beyond which no inference is begun."""
 
+        self.is_memory_short = False
+        self._most_active = max_active
+
         self.max_connections = max_connections
         self.connections = 0
         """Of clients, those included that are being refused."""
@@ -127,7 +130,16 @@ class Gate:
     @property
     def is_full(self) -> bool:
         """Whether as many requests are in flight as may be, the one that asks left out."""
-        return self.in_flight > self.max_active
+        return self.in_flight > self._most_active
+
+    def judge_memory(self, *, is_short: bool) -> None:
+        """While memory is short, nothing is begun beside anything else.
+
+        A request alone is: with nothing under way there is nothing whose end would give memory
+        back, and refusing for ever would be worse than being ended and started anew.
+        """
+        self.is_memory_short = is_short
+        self._most_active = 1 if is_short else self.max_active
 
     def connected(self) -> bool:
         """Count a connection; False when it is one too many."""

@@ -46,6 +46,11 @@ FULL: Final = (
     "operator to raise AIVONX_MAX_ACTIVE"
 )
 
+SHORT_OF_MEMORY: Final = (
+    "this proxy has too little memory left to begin another request; try again in a few seconds, "
+    "or ask an operator to raise its memory limit"
+)
+
 
 class Reception:
     """Understands requests."""
@@ -95,7 +100,8 @@ class Reception:
         if is_order:
             return None
         if self._gate.is_full:
-            raise RefusedRequestError(ErrorCode.OVERLOADED, FULL, closes=_has_unread_body(call))
+            why = SHORT_OF_MEMORY if self._gate.is_memory_short else FULL
+            raise RefusedRequestError(ErrorCode.OVERLOADED, why, closes=_has_unread_body(call))
         return None
 
     def _parse_head(self, call: Call, record: Record, reply: Reply) -> tuple[Match, Caller]:

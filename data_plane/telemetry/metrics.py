@@ -29,6 +29,8 @@ NOT_ADDED: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "aivonx_snapshot_age_seconds": max,
     "aivonx_node_latency_seconds": max,
     "aivonx_loop_lag_seconds": max,
+    "aivonx_memory_used_ratio": max,
+    "aivonx_memory_short": max,
     "aivonx_ready": max,
 }
 """Gauges that mean nothing when the workers' values are added: the worst one counts; but one ready
@@ -93,6 +95,14 @@ class Metrics:
         )
         self.loop_lag = Gauge(
             "aivonx_loop_lag_seconds", "Delay of the event loop's timers.", registry=self.registry
+        )
+        self.memory_ratio = Gauge(
+            "aivonx_memory_used_ratio",
+            "Memory used of the nearest limit (0 without one).",
+            registry=self.registry,
+        )
+        self.memory_short = Gauge(
+            "aivonx_memory_short", "1 while memory is short.", registry=self.registry
         )
         self._children: dict[tuple[object, ...], Counter] = {}
         self._ended: dict[tuple[str, str, int, str], list[int]] = {}

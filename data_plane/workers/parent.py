@@ -124,6 +124,8 @@ class Parent:
             spool_budget_bytes=max(
                 settings.spool_budget_bytes // settings.workers, settings.max_body_bytes
             ),
+            max_memory_bytes=settings.max_memory_bytes
+            and settings.max_memory_bytes // settings.workers,
         )
         return lambda: serve(share, place)
 

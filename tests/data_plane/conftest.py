@@ -191,6 +191,7 @@ def settings(directory: Path, **environ: str) -> reading.Settings:
             "AIVONX_INSTANCE": "test",
             "AIVONX_DRAIN_TIMEOUT_S": "0.2",
             "AIVONX_SLOW_START_S": "0",  # tests add nodes at all times, and expect them to serve
+            "AIVONX_MAX_MEMORY_BYTES": "0",  # what else runs here must not matter
             "AIVONX_HOSTS": "proxy,a",  # which the requests written byte by byte call us
             **environ,
         }

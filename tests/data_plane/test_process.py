@@ -57,6 +57,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
         "AIVONX_DATA_DIR": str(directory),
         "AIVONX_PROXY_BIND": "127.0.0.1:0",
         "AIVONX_METRICS_BIND": "127.0.0.1:0",
+        "AIVONX_MAX_MEMORY_BYTES": "0",  # what else runs here must not matter
         **more,
     }
 

@@ -46,6 +46,8 @@ def test_secrets_are_not_shown() -> None:
         ("AIVONX_NODE_FORBIDDEN_PORTS", "80,http"),
         ("AIVONX_NODE_ALLOWED_CIDRS", "10.0.0.0/99"),
         ("AIVONX_MAX_BODY_BYTES", "-1"),
+        ("AIVONX_MAX_MEMORY_BYTES", "2"),
+        ("AIVONX_MAX_MEMORY_BYTES", "2GB"),
         ("AIVONX_DRAIN_TIMEOUT_S", "soon"),
         ("AIVONX_LOG_FORMAT", "xml"),
         ("AIVONX_HOSTS", "http://proxy.lan"),
@@ -59,3 +61,23 @@ def test_secrets_are_not_shown() -> None:
 def test_a_wrong_value_stops_the_start_and_names_the_variable(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=name):
         settings.load(NEEDED | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"AIVONX_MAX_MEMORY_BYTES": "0"}, 0),
+        ({"AIVONX_MAX_MEMORY_BYTES": "134217728"}, 134_217_728),
+        ({"AIVONX_MAX_MEMORY_BYTES": "134217728", "AIVONX_WORKERS": "2"}, 134_217_728),
+    ],
+)
+def test_memory_is_watched_as_the_operator_says(environ, expected) -> None:
+    """F66."""
+    assert settings.load(NEEDED | environ).max_memory_bytes == expected
+
+
+def test_a_limit_of_memory_must_do_for_every_worker() -> None:
+    """F66."""
+    with pytest.raises(SettingError, match="at least 201326592"):
+        settings.load(NEEDED | {"AIVONX_MAX_MEMORY_BYTES": "134217728", "AIVONX_WORKERS": "3"})

@@ -37,6 +37,7 @@ class DataPlane:
             "AIVONX_DATA_DIR": str(self.data_dir),
             "AIVONX_INSTANCE": name,
             "AIVONX_SLOW_START_S": "0",  # tests add nodes at all times, and expect them to serve
+            "AIVONX_MAX_MEMORY_BYTES": "0",  # what else runs here must not matter
             **settings,
         }
         self.process = stack.process(f"plane-{name}", ["-m", "data_plane"], environment)
