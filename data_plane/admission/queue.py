@@ -1,8 +1,12 @@
 """The order of the requests that wait for a slot. Pure: time is an argument, in seconds.
 
-A lane for each model. In a lane: by band (the key's priority, one more for each minute of waiting,
-so that nobody starves), within a band by what the principal has had (`shares`), within a principal
-by arrival, which is the order of their deadlines too, since all may wait as long.
+A lane for each model. In a lane: by band (the key's priority, one more for each minute in which its
+principal waits and none of its requests comes to its turn, so that nobody starves), within a band
+by what the principal has had (`shares`), within a principal by arrival, which is the order of their
+deadlines too, since all may wait as long.
+
+Whoever has a long queue of its own and is served from it does not age: by the age of each request a
+hog's backlog of minutes would come before all that others ask now.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from heapq import heapify, heappop, heapreplace
 from itertools import count, islice
+from math import inf
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -40,9 +45,9 @@ class Waiting(Generic[T]):
         self.arrived_at = arrived_at
         self.number = 0
 
-    def band(self, now: float) -> int:
-        """The higher goes first."""
-        return self.priority + int((now - self.arrived_at) / AGEING_S)
+    def band(self, now: float, turn_at: float = -inf) -> int:
+        """The higher goes first. `turn_at`: when its principal's last one came to its turn."""
+        return self.priority + int((now - max(self.arrived_at, turn_at)) / AGEING_S)
 
 
 class Queue(Generic[T]):
@@ -53,6 +58,9 @@ class Queue(Generic[T]):
         self._numbers = count()
         self._lanes: dict[str, dict[tuple[str, int], OrderedDict[int, Waiting[T]]]] = {}
         """By model; then by principal and priority, each in the order of arrival."""
+
+        self._turns: dict[tuple[str, str, int], float] = {}
+        """By model, principal and priority: when one of those that wait came to its turn."""
 
         self._of: dict[str, int] = {}
         self.size = 0
@@ -80,6 +88,11 @@ class Queue(Generic[T]):
         self.size += 1
         self._shares.waits(waiting.principal)
 
+    def served(self, waiting: Waiting[T], now: float) -> None:
+        """It has come to its turn, and is about to leave."""
+        self._turns[waiting.lane, waiting.principal, waiting.priority] = now
+        self._shares.served(waiting.principal)
+
     def leave(self, waiting: Waiting[T]) -> bool:
         """It waits no more, for whatever reason. False when it did not wait."""
         streams = self._lanes.get(waiting.lane, {})
@@ -89,6 +102,7 @@ class Queue(Generic[T]):
             return False
         if not stream:
             del streams[which]
+            self._turns.pop((waiting.lane, *which), None)
         if not streams:
             del self._lanes[waiting.lane]
         self._of[waiting.principal] -= 1
@@ -118,7 +132,8 @@ class Queue(Generic[T]):
             if head is None:
                 return None
             had = self._shares.had(head.principal) + spent.get(head.principal, 0.0)
-            return -head.band(now), had, head.number, head, stream
+            turn_at = self._turns.get((lane, head.principal, head.priority), -inf)
+            return -head.band(now, turn_at), had, head.number, head, stream
 
         streams = self._lanes.get(lane, {}).values()
         heap = [each for stream in streams if (each := entry(iter(stream.values()))) is not None]

@@ -207,7 +207,7 @@ class WaitingRoom:
                     continue
                 held_in_a_row = 0
                 if isinstance(choice, Choice):
-                    self.shares.served(waiting.principal)
+                    self._queue.served(waiting, self._loop.time())
                     self._note_wait(waiting)
                     held.send(held.job, choice)
             except Exception as error:  # noqa: BLE001 - it is raised in the task of the request

@@ -135,3 +135,30 @@ def test_a_hog_with_a_long_queue_does_not_delay_who_asks_once() -> None:
     alice = waiting("alice")
     queue.join(alice)
     assert queue.ahead_of(alice, 0.0) <= 1
+
+
+def test_a_backlog_of_minutes_does_not_age_as_long_as_it_is_served() -> None:
+    queue = Queue(Shares())
+    for _ in range(100):
+        queue.join(waiting("hog", at=0.0))
+    now = 0.0
+    for _ in range(40):  # an overload: one each ten seconds
+        now += 10.0
+        (head,) = queue.first("small", 1, now)
+        queue.served(head, now)
+        queue.leave(head)
+    alice = waiting("alice", at=now)
+    queue.join(alice)
+    assert queue.ahead_of(alice, now) <= 1
+    assert queue.first("small", 1, now + AGEING_S)[0].principal == "hog"  # it was there before
+
+
+def test_turns_of_those_that_wait_no_more_are_forgotten() -> None:
+    queue = Queue(Shares())
+    late, early = waiting("bob", at=100.0), waiting("bob", at=0.0)
+    queue.join(early)
+    queue.served(early, 200.0)
+    queue.leave(early)
+    queue.join(waiting("alice", at=150.0))
+    queue.join(late)
+    assert queue.first("small", 1, 100.0 + AGEING_S)[0] is late
