@@ -20,6 +20,9 @@ FEW_TOKENS: Final = 48
 
 SMALL_HIT: Final = 0.1
 
+LATE_S: Final = 0.5
+"""A first byte that is later than this, and twice as late as foreseen, is late."""
+
 SHORTEST_S: Final = 1e-3
 """What is shorter is not told apart."""
 
@@ -79,9 +82,23 @@ def _learn_load(pair: Pair, flight: Flight, finished: Finished) -> None:
 def _learn_queue(pair: Pair, flight: Flight, finished: Finished) -> None:
     """The wait for a slot stands in no field: it is what the others leave of the whole."""
     if finished.total_s is None or finished.prompt_s is None or finished.eval_s is None:
+        _learn_queue_by_eye(pair, flight)
         return
     spent_s = (finished.load_s or 0.0) + finished.prompt_s + finished.eval_s
     pair.saw_queue(flight.ahead, max(finished.total_s - spent_s, 0.0))
+
+
+def _learn_queue_by_eye(pair: Pair, flight: Flight) -> None:
+    """Compatible routes say no durations. Answers that are written together have a slot each; one
+    that begins late, and only after another has ended, has waited for its slot.
+    """
+    if flight.first_at is None:
+        return
+    pair.saw_queue(flight.beside, 0.0)
+    foreseen_s = flight.ttft_s - flight.wait_s
+    late_s = flight.first_at - flight.sent_at - foreseen_s
+    if flight.beside < flight.ahead and late_s > max(LATE_S, foreseen_s):
+        pair.saw_queue(flight.ahead, late_s)
 
 
 def _learn_prompt(pair: Pair, flight: Flight, finished: Finished) -> None:
@@ -89,10 +106,10 @@ def _learn_prompt(pair: Pair, flight: Flight, finished: Finished) -> None:
     if tokens < FEW_TOKENS:
         return
     cached = finished.cached_tokens
-    _learn_hit(pair, flight, finished, tokens)
     seconds = finished.prompt_s
     if seconds is None and not flight.is_cold and flight.was_alone:
         seconds = _first_s(flight, finished)  # compatible routes say no durations
+    _learn_hit(pair, flight, cached, seconds, tokens)
     # Of a hit whose size nobody says, the time says nothing of the speed.
     is_hit = max(flight.hit, flight.common[0]) >= SMALL_HIT
     fresh = tokens - cached if cached is not None else 0 if is_hit else tokens
@@ -100,12 +117,14 @@ def _learn_prompt(pair: Pair, flight: Flight, finished: Finished) -> None:
         pair.saw_prefill(fresh / seconds)
 
 
-def _learn_hit(pair: Pair, flight: Flight, finished: Finished, tokens: float) -> None:
+def _learn_hit(
+    pair: Pair, flight: Flight, cached: int | None, seconds: float | None, tokens: float
+) -> None:
     """How much of what was expected to be cached was: as the node says, or by the time it took."""
-    if finished.cached_tokens is not None:
-        measured = finished.cached_tokens / tokens
-    elif finished.prompt_s and pair.prefill and flight.was_alone:
-        measured = 1.0 - finished.prompt_s * quantile(pair.prefill, 0.8) / tokens
+    if cached is not None:
+        measured = cached / tokens
+    elif seconds and pair.prefill and flight.was_alone:
+        measured = 1.0 - seconds * quantile(pair.prefill, 0.8) / tokens
     else:
         return
     measured = min(max(measured, 0.0), 1.0)

@@ -35,6 +35,7 @@ class Flight:
     __slots__ = (
         "ahead",
         "arrival",
+        "beside",
         "common",
         "decode_s",
         "first_at",
@@ -81,6 +82,9 @@ class Flight:
 
         self.ahead = 0
         self.together = 1
+        self.beside = 0
+        """Others there that had their first token when this one got its own: all have a slot."""
+
         self.is_cold = False
         self.is_writing = False
         """It has its first token, as far as we can tell."""
@@ -324,6 +328,10 @@ class Shadow:
         flight.first_at = now
         self._write(ticket, flight, now)
         place = self.places.get(flight.node_id)
+        runner = place.runners.get(flight.key) if place is not None else None
+        if runner is not None:
+            begun = sum(each.first_at is not None for each in runner.flights.values())
+            flight.beside = max(begun - 1, 0)
         if place is not None and flight.is_cold:
             place.hanging.clear()  # it can load
 

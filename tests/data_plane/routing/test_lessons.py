@@ -86,6 +86,29 @@ def test_the_wait_for_a_slot_is_what_the_record_leaves_out() -> None:
     assert pair.slots() == (3, True)
 
 
+def test_without_durations_slots_are_counted_by_answers_that_are_written_together() -> None:
+    silent = Finished(prompt_tokens=800, eval_tokens=100)
+    learned, pair = learned_from(flight_of(ahead=2, beside=2, first_at=11.2), silent)
+    assert pair.slots() == (3, False)
+    learn(learned, flight_of(ahead=3, beside=1, first_at=11.3), silent, 14.0)
+    assert pair.slots() == (3, False)  # hardly late, so nobody knows whether it waited
+    learn(learned, flight_of(ahead=3, beside=2, first_at=14.0), silent, 18.0)
+    assert pair.slots() == (3, True)  # it began after one of three had ended
+    learn(learned, flight_of(ahead=3, beside=3, first_at=14.0), silent, 18.0)
+    learn(learned, flight_of(ahead=3, beside=3, first_at=11.0), silent, 18.0)
+    assert pair.slots()[0] == 4
+
+
+def test_without_durations_the_first_byte_tells_of_a_hit() -> None:
+    silent = Finished(prompt_tokens=800, eval_tokens=100)
+    learned, pair = learned_from(flight_of(), silent)
+    assert pair.prefill == [800.0]
+    flight = flight_of(hit=0.8, first_at=10.25)
+    learn(learned, flight, silent, 14.0)
+    assert flight.found == pytest.approx(0.75)
+    assert pair.trust == pytest.approx(1.0 - 0.05 * (1.0 - 0.75 / 0.8))
+
+
 def test_an_answer_without_durations_is_timed() -> None:
     bare = Finished(prompt_tokens=800, eval_tokens=100)
     _, pair = learned_from(flight_of(), bare)
