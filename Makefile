@@ -29,11 +29,13 @@ bench: ## CPU, delay and memory beside every peer; fails when a budget is broken
 bench-quick: ## the same, ours and nginx only, in a minute
 	@$(DEV) tests/bench/run.py --quick
 
-bench-routing: ## how well we and every peer choose, on sockets and in the simulator (15 minutes)
+bench-routing: ## how well we and every peer choose, on sockets and in the simulator; fails when a bar is broken (20 minutes)
 	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.compare
+	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.trials
 
-bench-routing-quick: ## the same, ours and nginx only, one scenario, in three minutes
+bench-routing-quick: ## the same: ours and nginx, few scenarios (4 minutes)
 	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.compare --quick
+	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.trials --quick
 
 soak: ## five minutes of requests and accidents, with figures (SOAK_S=1800: longer)
 	@$(DEV) tests/system/soak.py

@@ -1,4 +1,4 @@
-"""What is read off a trial, in the simulator or on real sockets."""
+"""What is read off a trial, and off several that are the same but for the dice."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
+from routing.scenarios import seeded
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from routing.simulate import Answer, Trial
 
 WARM_UP: Final = 0.1  # of the requests, the first: not measured
 TTFT_S, TTFT_PER_TOKEN_S, TOKEN_S = 2.0, 1 / 500, 0.2  # what a user puts up with
+RESAMPLES: Final = 2_000
 HOG: Final = "hog"
 
 
@@ -79,6 +82,40 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[int(share * (len(ordered) - 1))] if ordered else inf
 
 
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean is within these with 95 %, by drawing from the values again and again."""
+    dice = seeded(1)
+    means = sorted(fmean(dice.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    return quantile(means, 0.025), quantile(means, 0.975)
+
+
+def mean_of(several: Sequence[Figures], measure: str) -> float:
+    """Of the seeds."""
+    return fmean(getattr(figures, measure) for figures in several)
+
+
+def ratio(ours: Sequence[Figures], theirs: Sequence[Figures], measure: str) -> Ratio:
+    """Seed by seed, as both had the same requests."""
+    pairs = [
+        (getattr(one, measure), getattr(other, measure))
+        for one, other in zip(ours, theirs, strict=True)
+    ]
+    each = [mine / its if its else (inf if mine else 1.0) for mine, its in pairs]
+    return Ratio(fmean(each), *interval(each))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """The mean of a ratio over seeds, and its interval of 95 %."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
 def _is_good(answer: Answer) -> bool:
     if not answer.is_whole:
         return False
@@ -95,3 +132,10 @@ def _jain(answers: Sequence[Answer]) -> float:
         speeds.setdefault(answer.asked.request.principal, []).append(tokens / answer.e2e_s)
     means = [fmean(each) for each in speeds.values()]
     return sum(means) ** 2 / (len(means) * sum(mean**2 for mean in means))
+
+
+def best_of(
+    by_rule: dict[str, list[Figures]], names: Sequence[str], measure: str, best: Callable = min
+) -> str:
+    """Who of these has the best mean."""
+    return best(names, key=lambda name: mean_of(by_rule[name], measure))

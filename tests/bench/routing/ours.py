@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from fakes.snapshots import digest_of, make_loaded, make_model, make_snapshot
-from routing.rules import Rule
+from routing.rules import ASKED_AGAIN, Rule
 from routing.scenarios import holders_of
 
+from data_plane.admission.queue import Queue, Waiting
+from data_plane.admission.shares import ANSWER_WEIGHT, Shares
 from data_plane.routing.events import Arrival, Choice, Finished, Hold
 from data_plane.routing.policy import Policy
 from data_plane.routing.pools import Pools
@@ -101,7 +103,11 @@ class Ours(Rule):
 
     def finished(self, asked: Asked, node: str, record: Record, now: float) -> None:
         """Tell it what the last record of any Ollama says."""
-        said = Finished(
+        del self.arrivals[asked.number]
+        self.policy.finished(self.tickets.pop(asked.number), self._said(record), now)
+
+    def _said(self, record: Record) -> Finished:
+        return Finished(
             load_s=record.load_s + 0.005,  # a model in memory takes some milliseconds too
             prompt_tokens=record.prompt_tokens,
             prompt_s=record.prompt_s,
@@ -109,8 +115,6 @@ class Ours(Rule):
             eval_s=record.eval_s,
             total_s=record.total_s + 0.005,
         )
-        del self.arrivals[asked.number]
-        self.policy.finished(self.tickets.pop(asked.number), said, now)
 
     def aborted(self, asked: Asked, node: str, now: float) -> None:
         """Tell it."""
@@ -148,9 +152,62 @@ class LowestLatency(Ours):
 
 
 class Predicted(Ours):
-    """With late binding."""
+    """With late binding: the product's own fair queue says who is next."""
 
     holds = True
+
+    def __init__(self, scenario: Scenario, dice: random.Random) -> None:
+        super().__init__(scenario, dice)
+        self.shares = Shares()
+        self.queue: Queue[Asked] = Queue(self.shares)
+        self.places: dict[int, Waiting[Asked]] = {}
+
+    def pick(self, asked: Asked, nodes: list[str], now: float) -> str | None:
+        """As the policy says; who has to wait queues up."""
+        node = super().pick(asked, nodes, now)
+        place = self.places.get(asked.number)
+        if node is None and place is None:
+            place = self.places[asked.number] = Waiting(
+                asked,
+                lane=asked.request.model,
+                principal=asked.request.principal,
+                priority=0,
+                tokens=asked.tokens,
+                arrived_at=now,
+            )
+            self.queue.join(place)
+        elif node is not None and place is not None:
+            self.queue.served(place, now)
+            self.queue.leave(self.places.pop(asked.number))
+        return node
+
+    def next_of(self, waiting: list[Asked], now: float) -> list[Asked]:
+        """The first of each lane. Who comes first is told of nobody that waits, and so on."""
+        first = [
+            place.item
+            for lane in self.queue.lanes
+            for place in self.queue.first(lane, ASKED_AGAIN, now)
+        ]
+        order = dict.fromkeys(asked.number for asked in first) | dict.fromkeys(self.held)
+        self.held = {number: self.held[number] for number in order}
+        return first
+
+    def sent(self, asked: Asked, node: str, now: float) -> None:
+        """The prompt is charged as it is sent."""
+        super().sent(asked, node, now)
+        self.shares.charge(asked.request.principal, asked.tokens)
+
+    def finished(self, asked: Asked, node: str, record: Record, now: float) -> None:
+        """And the answer as it is there."""
+        super().finished(asked, node, record, now)
+        self.shares.charge(asked.request.principal, ANSWER_WEIGHT * record.eval_tokens)
+
+
+class Compatible(Predicted):
+    """Asked through /v1, where nodes say how many tokens, and no durations."""
+
+    def _said(self, record: Record) -> Finished:
+        return Finished(prompt_tokens=record.prompt_tokens, eval_tokens=record.eval_tokens)
 
 
 class Told(Predicted):
@@ -159,11 +216,14 @@ class Told(Predicted):
     is_told = True
 
 
+BOUND: Final = "ours: predicted, told"
 OURS: Final[dict[str, type[Rule]]] = {
     "ours: least_active": LeastActive,
     "ours: lowest_latency": LowestLatency,
     "ours: predicted, not held": Ours,
     "ours: predicted": Predicted,
+    "ours: predicted, /v1": Compatible,
+    BOUND: Told,
 }
 
 
@@ -192,6 +252,6 @@ def _truth(scenario: Scenario) -> bytes:
                 "prefill": [preset.prefill / model.scale] * 4,
                 "steps": [model.scale / preset.decode] * 4,
                 "load_s": 1.0 + model.size / preset.load_rate,
-                "slots": [(preset.slots, True), (preset.slots + 1, False)] * 2,
+                "slots": [(preset.slots, 4.0, 0.0), (preset.slots + 1, 0.0, 4.0)],
             }
     return json.dumps({"pairs": pairs, "habits": {}}).encode()

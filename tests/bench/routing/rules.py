@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from routing.scenarios import Request, Scenario
 
 
+ASKED_AGAIN: Final = 24  # of each model
+
+
 class Asked:
     """A request, with the blocks of its prompt, and of prompt and answer."""
 
@@ -60,6 +63,16 @@ class Rule:
 
     def tick(self, now: float) -> None:
         """A second has passed."""
+
+    def next_of(self, waiting: list[Asked], now: float) -> list[Asked]:
+        """Those that are to be asked for again, in this order; `waiting` is in that of arrival."""
+        tried: Counter[str] = Counter()
+        found = []
+        for asked in waiting:
+            tried[asked.request.model] += 1
+            if tried[asked.request.model] <= ASKED_AGAIN:
+                found.append(asked)
+        return found
 
     def _least(self, scores: Iterable[tuple[float, str]]) -> str:
         """The lowest, ties by the dice."""
@@ -311,6 +324,7 @@ class Herd(Measured):
 
 
 PEERS: Final[dict[str, type[Rule]]] = {
+    "random": Random,
     "round_robin": RoundRobin,
     "least_conn": LeastConnections,
     "first_least": FirstLeast,

@@ -1,7 +1,7 @@
 """A cluster in fast motion: requests, nodes and one rule that chooses, event by event.
 
-Nothing in here knows what a rule thinks. A request that a rule will not send yet waits here,
-and the rule is asked again whenever an answer ends, for the first `ASKED_AGAIN` of each model.
+Nothing in here knows what a rule thinks. A request that a rule will not send yet waits here, and
+the rule is asked again whenever an answer ends, in the order that it wants.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from routing.node import Report
     from routing.scenarios import Incident, Scenario
 
-ASKED_AGAIN: Final = 24
 PS_S: Final = 30.0
 TICK_S: Final = 1.0
 
@@ -84,7 +83,7 @@ class Simulation:
         self.nodes = {name: SimNode(preset, scenario.models) for name, preset in scenario.nodes}
         self.holders = {m.name: holders_of(scenario, m) for m in scenario.models}
         self.dead: set[str] = set()
-        self.waiting: list[Answer] = []
+        self.waiting: dict[int, Answer] = {}
         self.jobs: dict[Job, Answer] = {}
         self.later = {a.request.after: a for a in all_asked if a.request.after is not None}
         self.answers: list[Answer] = []
@@ -201,8 +200,7 @@ class Simulation:
         name = self.rule.pick(asked, usable, self.now) if usable else None
         self.decisions_us.append((time.perf_counter() - began) * 1e6)
         if name is None:
-            if answer not in self.waiting:
-                self.waiting.append(answer)
+            self.waiting.setdefault(asked.number, answer)
             return False
         self._send(answer, name)
         return True
@@ -230,12 +228,12 @@ class Simulation:
 
     def _ask_again(self) -> None:
         """Those that wait, in their order."""
-        tried: Counter[str] = Counter()
-        for answer in list(self.waiting):
-            model = answer.asked.request.model
-            tried[model] += 1
-            if tried[model] <= ASKED_AGAIN and self._offer(answer):
-                self.waiting.remove(answer)
+        if not self.waiting:
+            return
+        waiting = [answer.asked for answer in self.waiting.values()]
+        for asked in self.rule.next_of(waiting, self.now):
+            if self._offer(self.waiting[asked.number]):
+                del self.waiting[asked.number]
 
     # The clock
 
