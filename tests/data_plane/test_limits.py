@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from fakes.faultproxy import FaultProxy
 from fakes.ollama import FakeOllama
+from fakes.scripted import END, ScriptedNode, chunk, head, until
 
 from data_plane.proxy import server
 from shared import wire
@@ -23,6 +24,7 @@ __all__ = ["session", "start"]  # fixtures of another module
 
 HEAD = b"POST /api/chat HTTP/1.1\r\nHost: proxy\r\n"
 SLOW_CLIENTS = 40
+LAST = b'{"message":{"role":"assistant","content":"x"},"done":true}\n'
 
 
 async def dribble(port: int) -> float:
@@ -62,7 +64,8 @@ async def test_headers_that_never_end_are_closed_and_hold_up_nobody(
 async def test_beyond_the_limit_of_requests_the_answer_is_immediate(make_plane) -> None:
     """F38: five times as many as may be; who is in is served, and nobody waits to be refused."""
     plane = await make_plane(AIVONX_MAX_ACTIVE="20")
-    async with FakeOllama(tokens_per_s=40.0, num_parallel=20) as node:
+    refused = asyncio.Event()  # until then, who is in stays in
+    async with ScriptedNode([head(), until(refused), chunk(LAST), END]) as node:
         await plane.apply(node)
         served = [asyncio.create_task(plane.chat()) for _ in range(20)]
         await eventually(lambda: plane.app.gate.in_flight == 20)
@@ -73,6 +76,7 @@ async def test_beyond_the_limit_of_requests_the_answer_is_immediate(make_plane) 
             took_s.append(time.monotonic() - began_at)
             assert (answer.status, answer.json()["code"]) == (503, "overloaded")
             assert 1 <= int(answer.headers["Retry-After"]) <= 5
+        refused.set()
         # The median: a machine with other work makes single ones wait for their turn.
         assert sorted(took_s)[40] < 0.05, "refusing must cost nothing"
         assert [answer.status for answer in await asyncio.gather(*served)] == [200] * 20
