@@ -28,7 +28,7 @@ from data_plane.telemetry.logs import Record
 from shared.codes import SENTENCES, ErrorCode, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from data_plane.admission.gate import Gate
     from data_plane.lifecycle import Lifecycle
@@ -80,8 +80,7 @@ class Handler:
         self._ids = itertools.count()
         self._call_soon = asyncio.get_running_loop().call_soon
         self._arrived: list[Call] = []
-        self._understood: list[Call] = []
-        """Requests that no task serves, between the steps of `begin`."""
+        """Requests that no task serves and nobody has looked at."""
 
     # What can be done without waiting is done in callbacks, the rest by the connection's task
 
@@ -89,7 +88,7 @@ class Handler:
         """Serve a request that has come whole, in callbacks of the loop and of its node.
 
         Chunks of other answers are not to wait for a whole request: it is looked at when what has
-        arrived with it has been dealt with, and sent one turn of the loop later.
+        arrived with it has been dealt with.
 
         What takes waiting, and whatever goes wrong, is handed to the task of the connection: there
         `handle` goes on where this has stopped.
@@ -102,24 +101,18 @@ class Handler:
         calls, self._arrived = self._arrived, []
         for call in calls:
             if not call.is_lost:
-                self._advance(call, self._is_understood)
-
-    def _send_understood(self) -> None:
-        calls, self._understood = self._understood, []
-        for call in calls:
-            if not call.is_lost:
-                self._advance(call, self._is_sent)
+                self._look_at(call)
         self._attempts.flush()
 
-    def _advance(self, call: Call, step: Callable[[Call], bool]) -> None:
+    def _look_at(self, call: Call) -> None:
         try:
-            if step(call):
+            if self._is_begun(call):
                 return
         except Exception as error:  # noqa: BLE001 - `handle` tells them apart
             call.error = error
         call.connection.hand_over(call)
 
-    def _is_understood(self, call: Call) -> bool:
+    def _is_begun(self, call: Call) -> bool:
         self._accept(call)
         answer = self._reception.open(call)
         if answer is not None:
@@ -133,13 +126,7 @@ class Handler:
         job = call.job = self._reception.job(call, body)
         if job.ask.form in asking.DETOURS:
             return False
-        if not self._understood:
-            self._call_soon(self._send_understood)
-        self._understood.append(call)
-        return True
-
-    def _is_sent(self, call: Call) -> bool:
-        return call.job is not None and self._attempts.begin(call.job, partial(self._go_on, call))
+        return self._attempts.begin(job, partial(self._go_on, call))
 
     def _go_on(self, call: Call) -> None:
         """The node of a request that no task serves has something to say."""
