@@ -21,7 +21,7 @@ from data_plane.admission.queue import Queue
 from data_plane.admission.shares import Shares
 from data_plane.host.board import HostCounts
 from data_plane.host.descriptors import clients_within
-from data_plane.host.listening import bound
+from data_plane.host.listening import LAST_WORDS_S, Doors, bound
 from data_plane.host.memory import MemoryLimits
 from data_plane.lifecycle import Lifecycle, Phase
 from data_plane.proxy.attempts import Attempts
@@ -50,7 +50,6 @@ from data_plane.routing.circuit import Circuits
 from data_plane.routing.model_circuit import ModelCircuits
 from data_plane.routing.policy import Policy
 from data_plane.routing.pools import key_of
-from data_plane.settings import LISTEN_BACKLOG
 from data_plane.sync.applied import AppliedState
 from data_plane.sync.learned import Memory
 from data_plane.sync.questions import Respondent
@@ -65,7 +64,6 @@ from data_plane.upstream.probe import Latencies, Prober
 from data_plane.upstream.watch import Watch
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
     from data_plane.host.place import Place
@@ -77,9 +75,6 @@ if TYPE_CHECKING:
 
 STALE_VERDICTS_S: Final = 30.0
 """A sweep that is late by more than this has nothing to say about which nodes are down now."""
-
-LAST_WORDS_S: Final = 2.0
-"""After the drain deadline: for the error records of the answers that were cut off."""
 
 
 class App:
@@ -141,8 +136,7 @@ class App:
         self.state.on_applied(self._applied)
         self.metrics.watch(self.account.samples)
         self._sweep_finished_at = 0.0
-        self._runners: list[web.ServerRunner] = []
-        self._sites: list[web.SockSite] = []
+        self.doors = Doors()
 
     def _wire_upstream(self) -> None:
         settings = self.settings
@@ -307,9 +301,9 @@ class App:
         spawn("report", self.reporter.run())
         spawn("questions", self.respondent.run())
         spawn("memory", self.memory.run(asyncio.get_running_loop().time))
-        server = Server(self.handler)
-        site = await self._listen(
-            server, bound(self.settings.proxy_bind, shares_port=self.place is not None)
+        await self.doors.open(
+            Server(self.handler),
+            bound(self.settings.proxy_bind, shares_port=self.place is not None),
         )
         self.lifecycle.advance(Phase.SERVING)
         if self.gate.max_connections < self.settings.max_connections:
@@ -321,8 +315,8 @@ class App:
             )
         self.log.info(
             "listening",
-            proxy=_name(site),
-            metrics=None if self.place else _name(self._sites[0]),
+            proxy=self.doors.names[-1],
+            metrics=None if self.place else self.doors.names[0],
             instance=self.settings.instance,
             pid=os.getpid(),
         )
@@ -330,21 +324,12 @@ class App:
     async def _listen_health(self) -> None:
         server = web.Server(self.health.answer, access_log=None)
         place = self.place
-        await self._listen(server, place.health if place else bound(self.settings.metrics_bind))
-
-    async def _listen(self, server: web.Server, sock: socket.socket) -> web.SockSite:
-        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=LAST_WORDS_S)
-        await runner.setup()
-        site = web.SockSite(runner, sock, backlog=LISTEN_BACKLOG)
-        await site.start()
-        self._runners.append(runner)
-        self._sites.append(site)
-        return site
+        await self.doors.open(server, place.health if place else bound(self.settings.metrics_bind))
 
     @property
     def ports(self) -> tuple[int, int]:
         """The ports of the proxy and of the metrics, as they are bound."""
-        metrics, proxy = (runner.addresses[0][1] for runner in self._runners)
+        metrics, proxy = self.doors.ports
         return proxy, metrics
 
     async def drain(self) -> None:
@@ -352,10 +337,7 @@ class App:
         self.lifecycle.advance(Phase.DRAINING)
         self.log.info("draining", in_flight=self.gate.in_flight)
         await asyncio.sleep(self.settings.drain_delay_s)
-        proxy = self._runners[-1]
-        await self._sites[-1].stop()
-        if proxy.server is not None:
-            proxy.server.pre_shutdown()  # idle connections are closed, busy ones after their answer
+        await self.doors.shut_out()
         await self._until_idle(self.settings.drain_timeout_s)
         self.lifecycle.advance(Phase.CLOSING)
         self.room.close()
@@ -373,8 +355,7 @@ class App:
 
     async def stop(self) -> None:
         """Give everything back."""
-        for runner in reversed(self._runners):
-            await runner.cleanup()
+        await self.doors.close()
         await self.lifecycle.end_tasks()
         await self.memory.keep()
         await self.reporter.withdraw()  # when nobody is left who would report once more
@@ -431,7 +412,3 @@ class App:
         interval_s = view.config.health_interval_s if view is not None else 0.0
         age_s = time.time() - self._sweep_finished_at
         self.selection.verdicts_are_stale = age_s > interval_s + STALE_VERDICTS_S
-
-
-def _name(site: web.SockSite) -> str:
-    return site.name

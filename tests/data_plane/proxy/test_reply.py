@@ -162,8 +162,7 @@ async def test_a_stalled_client_holds_little_and_its_node_is_held_back(plane, di
                 await asyncio.sleep(0.01)
         held = 0
         while plane.app.leases:
-            (server,) = (runner.server for runner in plane.app._runners[1:])
-            for connection in server.connections:
+            for connection in plane.app.doors.of_clients.connections:
                 transport = connection.transport
                 if transport is not None:
                     held = max(held, transport.get_write_buffer_size())
@@ -209,8 +208,7 @@ async def test_a_client_that_is_lost_is_not_written_to(plane, dial) -> None:
         wire = await dial(plane)
         wire.post("/api/chat", CHAT)
         await wire.until(b'"done":false')
-        (server,) = (runner.server for runner in plane.app._runners[1:])
-        (connection,) = server.connections
+        (connection,) = plane.app.doors.of_clients.connections
         source, transport = connection.reply._source, connection.transport
         connection.connection_lost(None)
         assert source.sink is None

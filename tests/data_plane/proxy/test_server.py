@@ -37,7 +37,7 @@ def test_the_python_parser_stops_the_start(monkeypatch) -> None:
 
 async def test_the_servers_own_settings(plane) -> None:
     """S08: the library's defaults let handlers of lost clients run on, and idle clients stay."""
-    server_of_clients = plane.app._runners[-1].server
+    server_of_clients = plane.app.doors.of_clients
     assert server_of_clients.handler_cancellation is True
     settings = server_of_clients._kwargs
     assert settings["keepalive_timeout"] <= 30
