@@ -76,7 +76,7 @@ def test_an_emptied_redis_is_filled_again_and_nothing_is_forgotten_meanwhile(sta
 
 def test_a_sweep_runs_after_every_restart_of_redis(stack: Stack) -> None:
     """F59."""
-    for _ in range(3):
+    for _ in range(5):
         stack.valkey.kill()
         stack.start_valkey()
         restarted_at = time.time()

@@ -230,6 +230,7 @@ def test_a_worker_whose_claim_was_taken_lets_go(node, ask, in_background) -> Non
 
 
 def test_a_job_whose_worker_died_is_found_and_continued(node, ask) -> None:
+    """F56."""
     here = node(name="one")
     job = ask("pull", model="qwen3:8b")
     assert len(runs.jobs_claim("dead", 10)) == 1

@@ -142,6 +142,8 @@ async def test_the_nodes_own_error_record_is_relayed(plane) -> None:
         assert answer.status == 200
         assert "model runner has stopped" in answer.text().splitlines()[-1]
         assert (await plane.line())["outcome"] == "node_error"
+        assert [pair.failures for pair in plane.app.model_circuits.pairs.values()] == [1]
+        assert len(node.inference) == 1, "it is not asked again"
 
 
 async def test_bytes_after_the_end_are_dropped(plane) -> None:

@@ -83,7 +83,7 @@ async def test_a_500_that_every_node_gives_is_the_requests_own_fault(plane) -> N
 
 @pytest.mark.parametrize("kind", ["close", "bad_chunk", "error_record"])
 async def test_streams_that_break_there_again_and_again_go_elsewhere(plane, kind) -> None:
-    """What has begun ends visibly; who comes later does not meet it."""
+    """F25. What has begun ends visibly; who comes later does not meet it."""
     async with FakeOllama(MODELS) as first, FakeOllama(MODELS) as second:
         await plane.apply(first, second)
         first.fault(kind, path="/api/chat", model="llama3.2", after=1)

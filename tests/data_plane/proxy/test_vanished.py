@@ -1,5 +1,6 @@
 """A node that is gone without a word, as when its cable is pulled: no FIN, no RST, no answer."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -70,3 +71,20 @@ async def test_a_request_on_an_idle_connection_goes_elsewhere(plane: Plane, behi
     assert len(other.inference) == 1
     assert plane.app.circuits.down
     await plane.idle()
+
+
+async def test_a_node_whose_name_is_gone_goes_to_standby_and_the_others_serve(plane: Plane) -> None:
+    """F26: the resolver's time is limited, and not the loop's."""
+    async with FakeOllama() as node:
+        snapshot = await snapshot_of([node, node])
+        one, second = snapshot.nodes
+        nodes = (one, msgspec.structs.replace(second, address="http://gone.invalid:11434"))
+        sealed = sealing.seal(msgspec.structs.replace(snapshot, nodes=nodes), SNAPSHOT_KEY.encode())
+        assert await plane.app.state.offer(sealed, "test")
+        with plane.app.leases.take("n1", 0.0):  # so that the other one would be asked
+            answers = await asyncio.gather(*[plane.chat() for _ in range(4)])
+        assert {(each.status, each.headers["X-Aivonx-Node"]) for each in answers} == {
+            (200, "node-1")
+        }
+        await eventually(lambda: plane.app.circuits.down == {"n2"}, within_s=LATE_S)
+        assert (await plane.chat()).headers["X-Aivonx-Attempts"] == "1"

@@ -166,6 +166,7 @@ async def test_slots_that_were_learned_are_as_good_as_told(make_plane) -> None:
 
 
 async def test_a_client_that_leaves_frees_its_place_at_once(plane, dial) -> None:
+    """F33."""
     async with FakeOllama() as node:
         await plane.apply(node, config=like(max_waiting=1), max_parallel=1)
         async with taken(plane, node):

@@ -93,6 +93,7 @@ async def test_redis_may_die_and_return_under_traffic(make_plane, engine) -> Non
         await until(lambda: revision(plane) == 9)
         assert time.monotonic() - began_at < 2.0
         assert len(plane.lines("redis_lost")) == 1
+        assert len(plane.lines("redis_subscribed")) == 2
 
 
 async def test_a_missing_key_is_not_an_empty_state(make_plane, engine) -> None:
@@ -157,14 +158,21 @@ async def test_a_frozen_link_is_noticed(make_plane, engine) -> None:
 
 
 async def test_a_storm_of_hints_costs_few_reads(make_plane, engine) -> None:
-    """F47: the final version wins."""
+    """F47: 1,000 at once, each twice and a third of them late; the final version wins."""
     publish(engine, make_snapshot({"a": []}))
     plane = await make_plane(REDIS_URL=engine.url, **SLOW_POLL)
     await subscribed(plane)
+    pipe = engine.client.pipeline(transaction=False)
     for number in range(2, 502):
-        publish(engine, make_snapshot({"a": []}, revision=number))
+        sealed = wire.seal(make_snapshot({"a": []}, revision=number), KEY)
+        late = wire.seal(make_snapshot({"a": []}, revision=max(number - 5, 1)), KEY)
+        pipe.set(keys.SNAPSHOT, sealed)
+        for told in (sealed, late if number % 3 else sealed):
+            pipe.publish(keys.HINTS, wire.encode_hint(wire.hint_of(told)))
+    await asyncio.to_thread(pipe.execute)
     await until(lambda: revision(plane) == 501)
-    assert len(plane.lines("snapshot_applied")) <= 12
+    assert len(plane.lines("snapshot_applied")) <= 10
+    assert not plane.app.state.refused
 
 
 async def test_an_older_revision_is_refused_and_reported(make_plane, engine) -> None:
@@ -176,6 +184,8 @@ async def test_an_older_revision_is_refused_and_reported(make_plane, engine) -> 
     assert revision(plane) == 5
     refused = plane.app.account.report().refused
     assert (refused.revision, refused.reason) == (4, "older_revision")
+    told = plane.app.metrics.exposition().decode()
+    assert 'aivonx_snapshots_refused_total{reason="older_revision"}' in told
     await asyncio.sleep(0.3)
     assert len(plane.lines("snapshot_refused")) == 1, "said once, not at every look"
     renewed = msgspec.structs.replace(make_snapshot({"b": []}, revision=1), epoch="another")

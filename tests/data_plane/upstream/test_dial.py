@@ -26,6 +26,26 @@ async def test_a_forbidden_address_gets_no_packet(host, port) -> None:
         await Dialer(POLICY).connect(NodeAddress("http", host, port, ""), asyncio.Protocol, 1.0)
 
 
+async def test_a_name_that_turns_to_a_forbidden_address_gets_no_packet() -> None:
+    """F27: what it led to before does not count."""
+    accepted = []
+    server = await asyncio.start_server(lambda *_: accepted.append(1), "127.0.0.2", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        dialer = Dialer(AddressPolicy.parse(("127.0.0.1/32",), frozenset()))
+        beside = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+        async with beside:
+            address = normalise(f"http://turns.test:{port}")
+            now = asyncio.get_running_loop().time()
+            dialer._resolved["turns.test"] = (now, ((socket.AF_INET, "127.0.0.1"),))
+            made = await dialer.connect(address, asyncio.Protocol, 1.0)
+            assert made is not None
+            dialer._resolved["turns.test"] = (now, ((socket.AF_INET, "127.0.0.2"),))
+            with pytest.raises(AddressRefusedError):
+                await dialer.connect(address, asyncio.Protocol, 1.0)
+        assert not accepted
+
+
 async def test_a_dead_peer_is_noticed_by_the_kernel() -> None:
     """F10."""
 
