@@ -200,7 +200,8 @@ class App:
             shows=self.shows,
             models=self.model_circuits,
         )
-        return Management(orders, Blobs(orders, self.circuits), relisting, self.circuits)
+        blobs = Blobs(orders, self.circuits)
+        return Management(orders, blobs, relisting, self.circuits, self.settings.registries)
 
     def _wire_path(self) -> None:
         settings = self.settings

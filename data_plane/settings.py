@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from shared import environ as read
 from shared.addresses import AddressPolicy, policy_read
+from shared.registries import Registries, registries_read
 from shared.wire import MIN_KEY_BYTES
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Settings:
     log_level: str
     origins: tuple[str, ...]
     hosts: tuple[str, ...]
+    registries: Registries
     instance: str
     workers: int
 
@@ -133,6 +135,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         ),
         origins=read.items(environ, "AIVONX_ORIGINS"),
         hosts=_hosts(environ),
+        registries=registries_read(environ),
         instance=read.text(environ, "AIVONX_INSTANCE", "") or _unique_instance(),
         workers=_workers(environ),
     )

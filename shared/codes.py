@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     INVALID_MODEL = "invalid_model"
     MODEL_NOT_FOUND = "model_not_found"
     MODEL_NOT_ALLOWED = "model_not_allowed"
+    REGISTRY_NOT_ALLOWED = "registry_not_allowed"
     ROUTE_NOT_FOUND = "route_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_IMPLEMENTED = "not_implemented"
@@ -76,6 +77,10 @@ SENTENCES: Final[dict[ErrorCode, str]] = {
     ),
     ErrorCode.INVALID_MODEL: "invalid model name",
     ErrorCode.MODEL_NOT_FOUND: "model not found; see /api/tags for the models that are here",
+    ErrorCode.REGISTRY_NOT_ALLOWED: (
+        "models may not be moved from or to that registry; ask an operator to add its host to "
+        "AIVONX_REGISTRIES"
+    ),
     ErrorCode.MODEL_NOT_ALLOWED: (
         "this API key may not use that model; ask an operator to add it to the key"
     ),

@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 from shared import environ, wire
 from shared.addresses import AddressPolicy, policy_read
 from shared.environ import Bind, SettingError
+from shared.registries import Registries, registries_read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ class Env:
     snapshot_key: bytes
     node_token_keys: tuple[str, ...]
     address_policy: AddressPolicy
+    registries: Registries
     debug: bool
     https: bool
     allowed_hosts: tuple[str, ...]
@@ -79,6 +81,7 @@ class Env:
             snapshot_key=_snapshot_key(variables),
             node_token_keys=_fernet_keys(variables),
             address_policy=policy_read(variables),
+            registries=registries_read(variables),
             debug=environ.boolean(
                 variables, "AIVONX_DEBUG", default=False, aliases=("DJANGO_DEBUG",)
             ),

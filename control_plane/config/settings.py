@@ -24,6 +24,7 @@ ALLOWED_HOSTS = list(ENV.allowed_hosts)
 SNAPSHOT_KEY = ENV.snapshot_key
 NODE_TOKEN_KEYS = ENV.node_token_keys
 NODE_ADDRESS_POLICY = ENV.address_policy
+REGISTRIES = ENV.registries
 REDIS_URL = ENV.redis_url
 DATA_DIR = ENV.data_dir
 ADMIN_PASSWORD = ENV.admin_password  # of the first operator; read by `manage.py bootstrap` only

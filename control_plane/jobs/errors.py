@@ -19,6 +19,17 @@ class UnknownNodesError(ApiError):
         super().__init__(400, "invalid", detail, {"nodes": [detail]})
 
 
+class RegistryNotAllowedError(ApiError):
+    """A model of a registry that nodes may not be sent to."""
+
+    def __init__(self, hosts: tuple[str, ...]) -> None:
+        detail = (
+            f"Nodes may pull from {', '.join(hosts)} only. "
+            "Add the host of this model to AIVONX_REGISTRIES if it is to be trusted."
+        )
+        super().__init__(400, "registry_not_allowed", detail, {"model": [detail]})
+
+
 class TooFewNodesError(ApiError):
     """Fewer nodes than replicas."""
 

@@ -18,10 +18,12 @@ from control_plane.jobs.errors import (
     JobFinishedError,
     ModelBusyError,
     NothingToRetryError,
+    RegistryNotAllowedError,
     TooManyJobsError,
 )
 from control_plane.jobs.models import OPEN, Job, JobPart, State
 from control_plane.jobs.placement import nodes_for
+from control_plane.nodes.orders import Kind
 from shared.model_names import ModelName
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from control_plane.accounts.models import User
-    from control_plane.nodes.orders import Kind
+    from shared.registries import Registries
 
 RUN_TASK: Final = "jobs.run"
 MAX_OPEN: Final = 200
@@ -48,6 +50,9 @@ def job_create(
 ) -> Job:
     """Ask for something to be done with a model. It begins once this has committed."""
     name = ModelName.parse(values["model"])
+    registries: Registries = settings.REGISTRIES
+    if kind is Kind.PULL and not registries.allow(name.canonical):
+        raise RegistryNotAllowedError(registries.hosts)
     destination = values.get("destination", "")
     job = Job(
         kind=kind.value,

@@ -20,6 +20,7 @@ STATUSES: Final[dict[ErrorCode, int]] = {
     ErrorCode.INVALID_MODEL: 400,
     ErrorCode.MODEL_NOT_FOUND: 404,
     ErrorCode.MODEL_NOT_ALLOWED: 403,
+    ErrorCode.REGISTRY_NOT_ALLOWED: 400,
     ErrorCode.ROUTE_NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.NOT_IMPLEMENTED: 501,

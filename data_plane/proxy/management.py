@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.relisting import Relisting
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.pools import PoolNode
+    from shared.registries import Registries
 
 NEWS_INTERVAL_S: Final = 0.06
 """Between two tellings of progress: as often as Ollama tells."""
@@ -63,12 +64,18 @@ class Management:
     """Serves the routes of `Action.MANAGE`."""
 
     def __init__(
-        self, orders: Orders, blobs: Blobs, relisting: Relisting, circuits: Circuits
+        self,
+        orders: Orders,
+        blobs: Blobs,
+        relisting: Relisting,
+        circuits: Circuits,
+        registries: Registries,
     ) -> None:
         self._orders = orders
         self._blobs = blobs
         self._relisting = relisting
         self._circuits = circuits
+        self._registries = registries
 
     async def serve(self, call: Call) -> None:
         """Answer a request. Raises RefusedRequestError."""
@@ -92,6 +99,7 @@ class Management:
         if base:
             base = _canonical(base)
             _check_may_touch(call, base)
+        self._check_registry(call, ask.canonical, base)
         nodes = self._nodes(call, ask, base)
         digests = _digests(members)
         if digests and not targets.wish_in(_query(call), may_replicate=True).names:
@@ -107,6 +115,15 @@ class Management:
             raise _refusal(call, ask.model, status, words)
         else:
             await call.reply.answer(_json(call, line_of(Record(status="success"))))
+
+    def _check_registry(self, call: Call, canonical: str, base: str) -> None:
+        """A node fetches what it shall pull, and the base of what it shall create unless some node
+        has it; it sends what it shall push.
+        """
+        if call.route.path == "/api/create":
+            canonical = "" if base in call.view.pools.models else base
+        if canonical and not self._registries.allow(canonical):
+            raise RefusedRequestError(ErrorCode.REGISTRY_NOT_ALLOWED)
 
     def _nodes(self, call: Call, ask: Ask, base: str) -> tuple[PoolNode, ...]:
         """Where to pull and create; for a push, the first that has the model."""

@@ -87,6 +87,31 @@ def test_what_makes_no_job_is_refused(
     assert not Job.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "model", ["evil.example:8443/x/y", "http://evil.example/x/y", "10.0.0.1/x/y"]
+)
+def test_a_pull_from_a_strange_registry_is_refused(
+    make_node, as_operator: APIClient, model: str
+) -> None:
+    """C29."""
+    make_node(name="one")
+    answer = as_operator.post(PULL, {"model": model})
+    assert (answer.status_code, answer.data["code"]) == (400, "registry_not_allowed")
+    assert "AIVONX_REGISTRIES" in answer.data["detail"]
+    assert not Job.objects.exists()
+    assert as_operator.post(PULL, {"model": "hf.co/org/model:Q4"}).status_code == 202
+
+
+@pytest.mark.parametrize("model", ["file:///etc/passwd", "../../etc/passwd", "sha256:../../x"])
+def test_a_pull_of_what_is_no_name_is_refused(
+    make_node, as_operator: APIClient, model: str
+) -> None:
+    """C29."""
+    make_node(name="one")
+    answer = as_operator.post(PULL, {"model": model})
+    assert (answer.status_code, list(answer.data["errors"])) == (400, ["model"])
+
+
 def test_a_pull_without_names_is_for_the_active_pool(make_node, as_operator: APIClient) -> None:
     answer = as_operator.post(PULL, {"model": "qwen3"})
     assert (answer.status_code, answer.data["code"]) == (409, "no_node")

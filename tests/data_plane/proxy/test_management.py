@@ -373,6 +373,38 @@ async def test_a_key_manages_only_the_models_that_it_may_use(plane) -> None:
         assert copied.status == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "is_sent"),
+    [
+        ("/api/pull", {"model": "evil.example:8443/x/y"}, False),
+        ("/api/pull", {"model": "http://10.0.0.1/x/y", "insecure": True}, False),
+        ("/api/push", {"model": "evil.example/x/y"}, False),
+        ("/api/create", {"model": "mine", "from": "evil.example/x/z"}, False),
+        ("/api/create", {"model": "evil.example/mine/m", "from": "a"}, True),
+        ("/api/create", {"model": "mine", "from": "evil.example/x/y"}, True),
+        ("/api/pull", {"model": "hf.co/org/model:Q4"}, True),
+    ],
+)
+async def test_no_node_is_sent_to_a_strange_registry(plane, path, body, is_sent) -> None:
+    """C29; what a node has already, it need not fetch."""
+    async with FakeOllama(["a", "evil.example/x/y"]) as node:
+        await plane.apply(node)
+        answer = await plane.post(path, {**body, "stream": False})
+        assert bool(node.requests) is is_sent
+        if not is_sent:
+            assert (answer.status, answer.json()["code"]) == (400, "registry_not_allowed")
+
+
+@pytest.mark.parametrize("model", ["file:///etc/passwd", "../../etc/passwd", "sha256:../../x"])
+async def test_what_is_no_name_reaches_no_node(plane, model) -> None:
+    """C29."""
+    async with FakeOllama(["a"]) as node:
+        await plane.apply(node)
+        answer = await plane.post("/api/pull", {"model": model})
+        assert (answer.status, answer.json()["code"]) == (400, "invalid_model")
+        assert not node.requests
+
+
 @pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
 async def test_what_is_too_large_for_an_order_is_told_to_be_sent_as_blobs(plane, headers) -> None:
     body = json.dumps({"model": "mine", "system": "x" * 5_000_000}).encode()
