@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from inspect import signature
+
 from celery import shared_task
 from django.conf import settings
 
@@ -33,6 +35,16 @@ def test_messages_are_json_and_short_lived():
     assert app.conf.broker_transport_options["visibility_timeout"] >= 60
     assert app.conf.broker_transport_options["socket_connect_timeout"] <= 2
     assert app.conf.broker_url == settings.REDIS_URL
+
+
+def test_a_message_holds_an_id_or_nothing():
+    """S47: whoever reads the broker learns which node, and of a node nothing."""
+    app.loader.import_default_modules()
+    ours = [task for name, task in app.tasks.items() if not name.startswith(("celery.", "tests."))]
+    assert len(ours) >= 8
+    for task in ours:
+        asked = [(each.name, each.annotation) for each in signature(task.run).parameters.values()]
+        assert asked in ([], [("node_id", "str")]), task.name
 
 
 def test_a_task_goes_on_under_the_id_of_the_request_that_woke_it():
