@@ -22,7 +22,8 @@ from fakes.processes import eventually
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.xdist_group("supervisor")]
 
-SECOND_START_S = 5.0
+SECOND_START_S = 12.0
+"""Some 3 s on a quiet machine; whoever installs or migrates again takes far longer."""
 MEMORY_LIMIT_MB = 400
 RECOVERY_S = 20.0
 PASSWORD = re.compile(r"password (\S+)")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FROZEN_S = 6.0
 """Longer than any socket time-out that could hide on the path of a request."""
 
-RESTORE_S = 10.0
+RESTORE_S = 30.0
 SLOW_S = 2.0
 """No request may take this long on nodes that answer at once."""
 
@@ -67,7 +67,8 @@ def test_an_emptied_redis_is_filled_again_and_nothing_is_forgotten_meanwhile(sta
         before = stack.published()
         stack.redis.flushall()
         flushed_at = time.monotonic()
-        eventually("the snapshot is back", lambda: stack.published() == before, RESTORE_S)
+        # Or a later one: on a busy machine a sweep may have found something out meanwhile.
+        eventually("the snapshot is back", lambda: stack.published() >= before, RESTORE_S)
         eventually("a sweep runs", lambda: stack.redis.get(keys.SWEEP_FINISHED_AT), RESTORE_S)
         eventually("served on", lambda: canary.served_since(flushed_at) > 25, 10)
         canary.assert_unharmed()
