@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from data_plane.host.memory import give_back
+
 if TYPE_CHECKING:
     from data_plane.admission.gate import Gate
     from data_plane.host.memory import MemoryLimits
@@ -42,7 +44,9 @@ class MemoryPressure:
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     def look(self) -> None:
-        """Judge what is used now."""
+        """Judge what is used now, after what could be given back, if it was too much before."""
+        if self._gate.is_memory_short:
+            give_back()
         use = self._limits.nearest()
         ratio = use.ratio if use is not None else 0.0
         was_short = self._gate.is_memory_short

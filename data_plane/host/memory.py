@@ -7,6 +7,8 @@ at need, the pages of files, does not: it fills any limit in time, and nobody di
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ SETTING: Final = "AIVONX_MAX_MEMORY_BYTES"
 
 _UNLIMITED_BYTES: Final = 1 << 60
 """Version 1 has a number for "no limit", somewhat below 2 to the power of 63."""
+
+_TRIM: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""Of glibc; another C library gives memory back by itself or has no word for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,17 @@ class MemoryLimits:
     def _resident_bytes(self) -> int:
         pages = int((self._process / "statm").read_bytes().split()[1])
         return pages * os.sysconf("SC_PAGESIZE")
+
+
+def give_back() -> None:
+    """Return to the kernel what nobody uses. Takes milliseconds, so only when memory is short.
+
+    Bodies of requests that were broken off lie in cycles until the collector looks at old objects,
+    which it rarely does, and the allocator keeps the room of large bodies for the next ones.
+    """
+    gc.collect()
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def _groups(cgroups: Path, process: Path) -> Iterator[_Group]:

@@ -79,3 +79,5 @@ async def test_short_of_memory_it_begins_nothing_and_finishes_what_is_under_way(
         writer.close()
         async with session.post(process.url("/api/chat"), json=chat_body()) as answer:
             assert answer.status == 200, "alone it is served, whatever is still held"
+        await eventually(lambda: process.of("memory_suffices"), within_s=30.0)
+        assert (await readiness(process, session))[0] == 200
