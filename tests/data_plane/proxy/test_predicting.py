@@ -1,6 +1,7 @@
 """The policy within the data plane: what it hears, what the client is told."""
 
 import json
+import time
 
 from fakes.ollama import FakeOllama
 from fakes.snapshots import make_snapshot
@@ -135,3 +136,38 @@ async def test_least_active_is_explained_too_and_learns_nothing(plane) -> None:
         said = (await plane.chat()).headers["X-Aivonx-Reason"]
         assert said == "least_active; candidates=2"
         assert plane.app.policy.errors == []
+
+
+def errors_told(plane) -> tuple[int, float]:
+    """How many predictions came due, and by which factors they were off, added up."""
+    lines = plane.app.metrics.exposition().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    name = "aivonx_prediction_error_ratio"
+    return int(float(values[f"{name}_count"])), float(values[f"{name}_sum"])
+
+
+async def test_the_metric_says_how_far_predictions_of_the_first_byte_were_off(plane) -> None:
+    """The client knows both bounds: the first byte came no later than its whole answer, and no
+    sooner than the node was made to wait.
+    """
+    async with FakeOllama() as node:
+        await plane.apply(node, config=PREDICTED)
+        predicted_s, took_s = await timed(plane)
+        assert predicted_s > 2.0  # taken for a load, which the node does at once
+        await plane.until(lambda: errors_told(plane)[0] == 1)
+        error = errors_told(plane)[1]
+        assert error >= (predicted_s - 0.001) / took_s
+
+        node.fault("delay", seconds=1.0, path="/api/chat", times=1)
+        predicted_s, _ = await timed(plane)
+        assert predicted_s < 1.0  # by now it is known to be in memory
+        await plane.until(lambda: errors_told(plane)[0] == 2)
+        assert errors_told(plane)[1] - error >= 0.99 / (predicted_s + 0.001)
+
+
+async def timed(plane) -> tuple[float, float]:
+    """What was predicted until the first byte of a request, and how long its whole answer took."""
+    began = time.monotonic()
+    answer = await plane.chat()
+    terms = answer.headers["X-Aivonx-Reason"]
+    return float(terms.split("ttft=")[1].split()[0]), time.monotonic() - began
