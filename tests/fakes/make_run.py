@@ -51,6 +51,8 @@ class Run:
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # As in a terminal: tests that run in the background of a shell ignore Ctrl-C.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
         eventually("the banner", self._has_banner, START_S)
         return time.monotonic() - began
