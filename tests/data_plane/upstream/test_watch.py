@@ -187,5 +187,6 @@ async def test_an_answer_that_ended_meanwhile_is_not_let_go(plane) -> None:
         await looking
         end.set()
         ended = await asyncio.gather(*held, return_exceptions=True)
-        assert [type(each) for each in ended].count(NodeFailedError) == LOOKED_AT_ONCE - 1
-        assert ended[-1] is None
+        let_go = [type(each) for each in ended].count(NodeFailedError)
+        assert let_go == LOOKED_AT_ONCE - 1  # whichever they were: leases have no order
+        assert ended.count(None) == len(leases) - let_go
