@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from typing import Any, ClassVar, Final
 
 from drf_spectacular.types import OpenApiTypes
@@ -47,7 +47,7 @@ class KeepAliveField(serializers.Field[Any, Any, Any, Any]):
     def to_internal_value(self, data: Any) -> float | str:
         """Refuse what a node would."""
         is_number = isinstance(data, (int, float)) and not isinstance(data, bool)
-        if is_number and math.isfinite(data):
+        if is_number and abs(data) <= sys.float_info.max:  # an int may be larger than any float
             return float(data)
         if isinstance(data, str) and len(data) <= MAX_KEEP_ALIVE and _GO_DURATION.fullmatch(data):
             return data

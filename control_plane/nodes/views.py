@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from control_plane.accounts.models import User
+
+_MAX_REVISION_DIGITS: Final = 19
+"""Of the largest that the database holds."""
 
 _LIST_PARAMETERS = [
     OpenApiParameter("fields", OpenApiTypes.STR, description="Only these fields, comma-separated."),
@@ -176,7 +179,7 @@ def _if_match(request: Request, node: Node) -> int | None:
     if tag in {"", "*"}:
         return None
     text = tag.removeprefix("W/").strip('"')
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_REVISION_DIGITS):
         raise VersionConflictError(node.revision)
     return int(text)
 

@@ -75,6 +75,9 @@ def test_a_job_is_accepted_written_down_and_audited(make_node, as_operator: APIC
         (f"{MODELS}/load", {"model": "qwen3", "keep_alive": True}, "keep_alive"),
         (f"{MODELS}/load", {"model": "qwen3", "keep_alive": "-1"}, "keep_alive"),
         (f"{MODELS}/load", {"model": "qwen3", "keep_alive": "soon"}, "keep_alive"),
+        (f"{MODELS}/load", {"model": "qwen3", "keep_alive": 10**400}, "keep_alive"),
+        (PULL, {"model": "qwen3", "state": "succeeded"}, "state"),
+        (PULL, {"model": "qwen3", "created_by": "alice"}, "created_by"),
     ],
 )
 def test_what_makes_no_job_is_refused(

@@ -210,6 +210,12 @@ def test_a_stale_edit_is_refused(as_operator: APIClient, make_node: Callable[...
     assert (stale.status_code, stale.data["code"]) == (409, "version_conflict")
     by_header = as_operator.patch(path, {"weight": 3}, headers={"If-Match": seen["ETag"]})
     assert by_header.status_code == 409
+    for odd in ("9" * 5_000, '"-1"', '"1","2"', '"', "x"):
+        answer = as_operator.patch(path, {"weight": 3}, headers={"If-Match": odd})
+        assert (answer.status_code, answer.data["code"]) == (409, "version_conflict")
+    huge = as_operator.patch(path, {"weight": 3, "revision": 10**400})
+    assert (huge.status_code, huge.data["code"]) == (409, "version_conflict")
+    assert Node.objects.get().weight == 2
     fresh = as_operator.get(path)["ETag"]
     assert as_operator.patch(path, {"weight": 3}, headers={"If-Match": fresh}).status_code == 200
     assert as_operator.delete(path, headers={"If-Match": seen["ETag"]}).status_code == 409
