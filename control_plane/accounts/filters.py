@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from django_filters import rest_framework as filters
 
 from control_plane.accounts.models import ROLES, ApiKey, AuditRecord, User
+from control_plane.common.filters import MomentFilter
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -40,8 +41,8 @@ class AuditFilter(filters.FilterSet):
     action = filters.CharFilter(
         method="by_action", help_text="An action, or the word before its dot."
     )
-    since = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", help_text="From then on.")
-    until = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", help_text="Before then.")
+    since = MomentFilter(field_name="at", lookup_expr="gte", help_text="From then on.")
+    until = MomentFilter(field_name="at", lookup_expr="lt", help_text="Before then.")
 
     class Meta:
         """By equality, but for the times."""

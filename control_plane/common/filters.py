@@ -4,16 +4,20 @@ of the pen in its name would otherwise show everything, as if it had matched.
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
-from django_filters import BooleanFilter
+from django.core.exceptions import ValidationError
+from django_filters import BooleanFilter, IsoDateTimeFilter
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
-from rest_framework.filters import OrderingFilter
+from rest_framework.filters import OrderingFilter, SearchFilter
 
 from control_plane.common.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from django.db.models import QuerySet
     from django_filters import FilterSet
@@ -21,12 +25,40 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 ALWAYS: Final = frozenset({"limit", "offset", "fields"})
+MAX_SEARCH_LENGTH: Final = 200
+"""Each word becomes a condition, and a database takes so many only."""
+
 _BOOLEANS: Final = frozenset({"true", "false"})
 
 
 def invalid_filter(parameter: str, detail: str) -> ApiError:
     """The one answer to a parameter that cannot be used."""
     return ApiError(400, "invalid_filter", detail, {parameter: [detail]})
+
+
+def unknown_parameters_refuse(request: Request, offered: Iterable[str]) -> None:
+    """Raise ApiError for a query parameter that is not offered, naming those that are."""
+    for name in request.query_params:
+        if name not in offered:
+            detail = f"This takes {', '.join(sorted(offered))}."
+            raise invalid_filter(name[:64], detail)
+
+
+class _MomentField(IsoDateTimeField):
+    def clean(self, value: Any) -> datetime | None:
+        """In UTC: a moment of the first or last day that there is may lie beyond it there."""
+        moment: datetime | None = super().clean(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError as error:
+            msg = "Give a time within the years 1 to 9999."
+            raise ValidationError(msg) from error
+
+
+class MomentFilter(IsoDateTimeFilter):
+    """A time as ISO 8601 writes it; without an offset: in UTC."""
+
+    field_class = _MomentField
 
 
 class StrictFilterBackend(DjangoFilterBackend):
@@ -38,7 +70,7 @@ class StrictFilterBackend(DjangoFilterBackend):
         """Narrow the list; raises ApiError for a name or a value that is not offered."""
         filterset: FilterSet | None = self.get_filterset(request, queryset, view)
         offered = set() if filterset is None else set(filterset.filters)
-        _refuse_unknown(request, offered | _offered_elsewhere(view))
+        unknown_parameters_refuse(request, offered | _offered_elsewhere(view))
         if filterset is None:
             return queryset
         _refuse_half_booleans(request, filterset)
@@ -58,19 +90,25 @@ def _offered_elsewhere(view: APIView) -> set[str]:
     return offered
 
 
-def _refuse_unknown(request: Request, offered: set[str]) -> None:
-    for name in request.query_params:
-        if name not in offered:
-            detail = f"This list takes {', '.join(sorted(offered))}."
-            raise invalid_filter(name[:64], detail)
-
-
 def _refuse_half_booleans(request: Request, filterset: FilterSet) -> None:
     """django-filter takes any other word for "do not filter"."""
     for name, declared in filterset.filters.items():
         given = request.query_params.get(name)
         if isinstance(declared, BooleanFilter) and given and given.lower() not in _BOOLEANS:
             raise invalid_filter(name, "Give true or false.")
+
+
+class StrictSearchFilter(SearchFilter):
+    """`?search=`, of bounded length."""
+
+    def get_search_terms(self, request: Request) -> list[str]:
+        """The words; raises ApiError for what no database could look for."""
+        text = request.query_params.get(self.search_param, "")
+        if len(text) > MAX_SEARCH_LENGTH or "\0" in text:
+            detail = f"Give at most {MAX_SEARCH_LENGTH} characters of text."
+            raise invalid_filter(self.search_param, detail)
+        terms: list[str] = super().get_search_terms(request)
+        return terms
 
 
 class StrictOrderingFilter(OrderingFilter):

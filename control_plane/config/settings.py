@@ -114,7 +114,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PAGINATION_CLASS": "control_plane.common.pagination.LimitOffset",
     "DEFAULT_FILTER_BACKENDS": [
         "control_plane.common.filters.StrictFilterBackend",
-        "rest_framework.filters.SearchFilter",
+        "control_plane.common.filters.StrictSearchFilter",
         "control_plane.common.filters.StrictOrderingFilter",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from django_filters import rest_framework as filters
 
-from control_plane.common.filters import ALWAYS, invalid_filter
+from control_plane.common.filters import (
+    ALWAYS,
+    MAX_SEARCH_LENGTH,
+    MomentFilter,
+    invalid_filter,
+)
 from control_plane.jobs.matrix import Place
 from control_plane.jobs.models import KINDS, STATES, Job, JobPart
 from shared.model_names import InvalidModelNameError, canonical_name
@@ -21,7 +26,6 @@ if TYPE_CHECKING:
     from control_plane.jobs.matrix import Row
     from control_plane.nodes.models import Node
 
-MAX_SEARCH_LENGTH: Final = 200
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -40,8 +44,8 @@ class JobFilter(filters.FilterSet):
     model = filters.CharFilter(method="by_model", help_text="In any spelling.")
     node = filters.UUIDFilter(method="by_node", help_text="The id of a node that it is for.")
     created_by = filters.CharFilter(field_name="created_by__username", help_text="A user's name.")
-    since = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    until = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    since = MomentFilter(field_name="created_at", lookup_expr="gte")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         """Only what stands above."""

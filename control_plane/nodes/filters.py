@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db.models import F, Q
 
+from control_plane.common.filters import MAX_SEARCH_LENGTH
 from control_plane.nodes.errors import InvalidFilterError
 from control_plane.nodes.selectors import nodes_holding
 from shared.model_names import InvalidModelNameError, canonical_name
@@ -46,7 +47,6 @@ PARAMETERS: Final = frozenset(
         "fields",
     }
 )
-MAX_SEARCH_LENGTH: Final = 200
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from control_plane.common.errors import ApiError
+from control_plane.common.filters import unknown_parameters_refuse
 from control_plane.common.roles import Role
 from control_plane.nodes.models import Node
 from control_plane.state.explain import explained_now
@@ -39,6 +40,7 @@ class StateView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Pools with reasons, latencies, active counts, models, data-plane instances."""
+        unknown_parameters_refuse(request, {"fields"})
         state = state_now()
         asked = {name.strip() for name in request.query_params.get("fields", "").split(",")} - {""}
         unknown = sorted(asked - state.keys())
@@ -60,6 +62,7 @@ class ActiveRequestsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Requests that nodes are processing now, in all and for each data-plane instance."""
+        unknown_parameters_refuse(request, {"node_id"})
         nodes = Node.objects.order_by("name")
         asked = request.query_params.get("node_id")
         if asked is None:
@@ -88,5 +91,6 @@ class ExplainView(APIView):
         or what keeps it out. Nothing is sent to any node. 503 when no data plane answers.
         """
         query = ExplainQuerySerializer(data=request.query_params)
+        unknown_parameters_refuse(request, query.fields)
         query.is_valid(raise_exception=True)
         return Response(explained_now(**query.validated_data))
