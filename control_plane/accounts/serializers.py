@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from control_plane.accounts.models import ROLES, SCOPES, ApiKey, AuditRecord, User
 from control_plane.accounts.patterns import MAX_PATTERNS, canonical_pattern
-from control_plane.common.fields import SparseFieldsMixin, StrictFieldsMixin
+from control_plane.common.fields import ShortListField, SparseFieldsMixin, StrictFieldsMixin
 from control_plane.common.roles import Role
 from shared.credentials import PREFIX
 from shared.model_names import MAX_LENGTH, InvalidModelNameError
@@ -105,7 +105,7 @@ class PairSerializer(serializers.Serializer[Any]):
     user = UserSerializer(read_only=True)
 
 
-class AllowedModelsField(serializers.ListField):
+class AllowedModelsField(ShortListField):
     """Names and globs, brought into the form that is compared. null: every model."""
 
     child = serializers.CharField(max_length=MAX_LENGTH)
@@ -124,7 +124,7 @@ class AllowedModelsField(serializers.ListField):
         return patterns
 
 
-class ScopesField(serializers.ListField):
+class ScopesField(ShortListField):
     """What a key is for: each scope once, in the order of `Scope`."""
 
     child = serializers.ChoiceField(choices=SCOPES)
@@ -197,6 +197,7 @@ class ApiKeyWriteSerializer(StrictFieldsMixin, serializers.ModelSerializer[ApiKe
     scopes = ScopesField(
         required=False,
         allow_empty=False,
+        max_length=len(SCOPES),
         help_text="inference (the default), manage (pull, delete, copy … on the nodes), or both.",
     )
 

@@ -5,6 +5,7 @@ Apart from `errors`, because DRF's views load the authentication, which raises e
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from rest_framework.response import Response
 
 log = structlog.get_logger(__name__)
+
+MAX_FAULTS: Final = 20
+MAX_FAULT_LENGTH: Final = 200
+"""Of so many fields the faults are said, and of each fault so many characters: an answer must not
+grow with whatever was sent."""
 
 _NO_FIELD: Final = "non_field_errors"
 _VAGUE: Final = frozenset({"", "error", "authentication_failed"})
@@ -90,7 +96,8 @@ def _explain(error: exceptions.APIException) -> tuple[str, dict[str, list[str]]]
         return str(error.detail), error.errors
     detail = error.detail
     if isinstance(error, exceptions.ValidationError):
-        faults = _by_field(detail if isinstance(detail, dict) else {_NO_FIELD: detail})
+        every = _by_field(detail if isinstance(detail, dict) else {_NO_FIELD: detail})
+        faults = dict(islice(every.items(), MAX_FAULTS))
         named = ", ".join(name for name in faults if name != _NO_FIELD)
         sentence = f"Check the field(s): {named}." if named else _first(detail)
         return sentence, faults
@@ -110,7 +117,7 @@ def _by_field(faults: Any, prefix: str = "") -> dict[str, list[str]]:
             flat |= _by_field({i: part for i, part in enumerate(fault) if part}, f"{dotted}.")
         else:
             parts = fault if isinstance(fault, list) else [fault]
-            flat[dotted] = [str(part) for part in parts]
+            flat[dotted] = [str(part)[:MAX_FAULT_LENGTH] for part in parts[:MAX_FAULTS]]
     return flat
 
 
@@ -118,4 +125,4 @@ def _first(detail: Any) -> str:
     """The first sentence in a nested detail."""
     while isinstance(detail, (dict, list)) and detail:
         detail = next(iter(detail.values())) if isinstance(detail, dict) else detail[0]
-    return str(detail)
+    return str(detail)[:MAX_FAULT_LENGTH]

@@ -26,6 +26,17 @@ class StrictFieldsMixin:
         return super().to_internal_value(data)  # type: ignore[misc]  # a mixin
 
 
+class ShortListField(serializers.ListField):
+    """A list whose length is judged before its members: each would cost a look, and a sentence."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        """Refuse more than `max_length` members, which must be given."""
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        values: list[Any] = super().to_internal_value(data)
+        return values
+
+
 class SparseFieldsMixin:
     """`?fields=id,name` gives only those fields."""
 

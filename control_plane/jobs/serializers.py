@@ -10,7 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from control_plane.common.fields import SparseFieldsMixin, StrictFieldsMixin
+from control_plane.common.fields import ShortListField, SparseFieldsMixin, StrictFieldsMixin
 from control_plane.jobs.matrix import PLACES
 from control_plane.jobs.models import KINDS, OPEN, PART_STATES, STATES, Job, JobPart, State
 from control_plane.jobs.placement import MAX_NODES
@@ -63,7 +63,7 @@ class ActSerializer(StrictFieldsMixin, serializers.Serializer[Any]):
     """What to do with which model, at which nodes."""
 
     model = ModelNameField()
-    nodes = serializers.ListField(
+    nodes = ShortListField(
         child=serializers.CharField(max_length=MAX_NAME_LENGTH),
         required=False,
         allow_empty=False,
