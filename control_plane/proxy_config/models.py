@@ -36,6 +36,8 @@ DRIFT_POLICIES: Final = (
 
 MAX_MODEL_STRATEGIES: Final = 200
 MAX_PATTERN_CHARS: Final = 512
+MAX_PATTERN_WILDCARDS: Final = 8
+"""The data planes hold every pattern against every model's name."""
 
 
 def validate_finite(value: float) -> None:
@@ -52,9 +54,20 @@ def validate_model_strategies(value: object) -> None:
         msg = f"Give an object of at most {MAX_MODEL_STRATEGIES} patterns, each with a strategy."
         raise ValidationError(msg)
     for pattern, strategy in value.items():
-        if not pattern or len(pattern) > MAX_PATTERN_CHARS or strategy not in known:
+        if not _is_pattern(pattern):
+            msg = (
+                "A pattern is a model's name or a glob such as registry.ollama.ai/library/qwen3:*."
+            )
+            raise ValidationError(msg)
+        if strategy not in known:
             msg = f"Give each pattern one of {', '.join(known)}."
             raise ValidationError(msg)
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether names could be held against it, and every database keep it."""
+    is_text = 0 < len(text) <= MAX_PATTERN_CHARS and text.isascii() and text.isprintable()
+    return is_text and sum(map(text.count, "*?[")) <= MAX_PATTERN_WILDCARDS
 
 
 def _seconds(

@@ -99,6 +99,16 @@ def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
         {"digest_drift": "oldest"},
         {"model_strategies": {"*": "random"}},
         {"model_strategies": {"": "predicted"}},
+        {"model_strategies": {"a\0": "predicted"}},
+        {"model_strategies": {"a\nb": "predicted"}},
+        {"model_strategies": {"*a" * 9: "predicted"}},
+        {"model_strategies": {"a" * 513: "predicted"}},
+        {"model_strategies": {f"m{n}": "predicted" for n in range(201)}},
+        {"model_strategies": {"*": ["predicted"]}},
+        {"model_strategies": {"*": {"predicted": 1}}},
+        {"id": 2},
+        {"max_wait_s": 10**400},
+        {"max_waiting": 10**400},
         {"model_strategies": ["predicted"]},
         {"health_interval_s": 0},
         {"health_interval_s": "nan"},
@@ -116,6 +126,7 @@ def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
     ],
 )
 def test_values_out_of_range_are_refused(as_operator: APIClient, body: object) -> None:
+    """C08, C17."""
     answer = as_operator.patch(CONFIG, body)
     assert (answer.status_code, answer.data["code"]) == (400, "invalid")
     assert proxy_config_current() == ProxyConfig()
