@@ -41,6 +41,9 @@ _METADATA: Final = frozenset(
         "168.63.129.16",
         "192.0.0.192",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd00:c1::a9fe:a9fe",
+        "fd20:ce::254",
     )
 )
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
