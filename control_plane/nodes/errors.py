@@ -17,6 +17,17 @@ class AddressRefusedError(ApiError):
         super().__init__(400, error.fault.value, str(error), errors={"address": [str(error)]})
 
 
+class TokenNeededError(ApiError):
+    """The node's token was given for another address."""
+
+    def __init__(self) -> None:
+        detail = (
+            "The node's token was given for its old address and would be sent to the new one: give "
+            "it again with the address, or an empty one to drop it."
+        )
+        super().__init__(400, "invalid", detail, {"token": [detail]})
+
+
 class NodeExistsError(ApiError):
     """Another node has this name or address."""
 

@@ -19,7 +19,12 @@ from control_plane.accounts.services import audit_record
 from control_plane.common import secrets
 from control_plane.common.wake import wake_on_commit
 from control_plane.nodes.client import NodeClient, Observation, Target, ask
-from control_plane.nodes.errors import AddressRefusedError, NodeExistsError, VersionConflictError
+from control_plane.nodes.errors import (
+    AddressRefusedError,
+    NodeExistsError,
+    TokenNeededError,
+    VersionConflictError,
+)
 from control_plane.nodes.findings import findings_save, health_take, inventory_take
 from control_plane.nodes.models import Node, NodeInventory
 from control_plane.nodes.resolver import ResolveError, address_check
@@ -92,10 +97,12 @@ def node_update(
     """Edit a node; `revision` is the edit that the operator saw (None: whatever it is now)."""
     node = Node.objects.get(pk=node_id)
     _refuse_stale(node, revision)
+    _refuse_to_carry_token(node, values)
     seen = _probe_edit(node, values)
     with transaction.atomic():
         node = Node.objects.select_for_update().get(pk=node_id)
         _refuse_stale(node, revision)
+        _refuse_to_carry_token(node, values)
         before, before_target = node_public(node), (node.address, node.sealed_token)
         was_active = node.active
         _plain_fields_set(node, values)
@@ -210,6 +217,16 @@ def _forget_health(node: Node) -> None:
 def _refuse_stale(node: Node, revision: int | None) -> None:
     if revision is not None and revision != node.revision:
         raise VersionConflictError(node.revision)
+
+
+def _refuse_to_carry_token(node: Node, values: Mapping[str, Any]) -> None:
+    """A token cannot be read back; sent to wherever an operator points the node, it could be."""
+    address: NodeAddress | None = values.get("address")
+    if address is None or not node.sealed_token or "token" in values:
+        return
+    held = node.location
+    if (address.scheme, address.authority) != (held.scheme, held.authority):
+        raise TokenNeededError
 
 
 def _refuse_duplicates(name: str, url: str, *, than: Node | None) -> None:

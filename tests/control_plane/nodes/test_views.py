@@ -175,6 +175,27 @@ def test_the_token_is_sealed_and_never_shown(
     assert without.data["pool"] == "standby"
 
 
+@pytest.mark.parametrize("is_by_port", [True, False])
+def test_a_token_does_not_go_to_another_address_unless_it_is_given_again(
+    as_operator: APIClient, start_node: Callable[..., Any], is_by_port: bool
+) -> None:
+    """S35: who may edit nodes could have it sent to a listener of their own, and read it there."""
+    fake, listener = start_node(token="canary-token"), start_node()
+    node = as_operator.post(NODES, {"address": fake.url, "token": "canary-token"}).data
+    path = f"{NODES}/{node['id']}"
+    elsewhere = {"port": listener.port} if is_by_port else {"address": listener.url}
+    answer = as_operator.patch(path, elsewhere)
+    assert (answer.status_code, answer.data["code"]) == (400, "invalid")
+    assert list(answer.data["errors"]) == ["token"]
+    assert listener.requests == []
+    assert as_operator.get(path).data["address"] == fake.url
+    assert as_operator.patch(path, {"address": f"{fake.url}/prefix"}).status_code == 200
+    for token in ("canary-token", ""):
+        moved = as_operator.patch(path, {"address": listener.url, "token": token})
+        assert (moved.status_code, moved.data["has_token"]) == (200, bool(token))
+    assert as_operator.patch(path, {"address": fake.url}).status_code == 200
+
+
 def test_readdressing_forgets_the_old_health_and_probes_the_new_address(
     as_operator: APIClient, start_node: Callable[..., Any], dead_url: str
 ) -> None:
