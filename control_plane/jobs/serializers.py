@@ -93,6 +93,21 @@ class PlacedSerializer(ActSerializer):
 class PullSerializer(PlacedSerializer):
     """A pull. Without `nodes` and `replicas`: to every node of the active pool."""
 
+    insecure = serializers.BooleanField(
+        required=False,
+        help_text="Ollama's field. Only false is taken: nodes pull over verified TLS.",
+    )
+
+    def validate_insecure(self, value: bool) -> bool:  # noqa: FBT001 - DRF's signature
+        """Whoever stands between node and registry could give the fleet a model of theirs."""
+        if value:
+            msg = (
+                "Nodes pull over verified TLS only: leave this out, and give the registry a "
+                "certificate that the nodes trust."
+            )
+            raise serializers.ValidationError(msg, "insecure_not_allowed")
+        return value
+
 
 class LoadSerializer(PlacedSerializer):
     """A load. Without `nodes` and `replicas`: at one node that has the model."""

@@ -50,9 +50,7 @@ def job_create(
 ) -> Job:
     """Ask for something to be done with a model. It begins once this has committed."""
     name = ModelName.parse(values["model"])
-    registries: Registries = settings.REGISTRIES
-    if kind is Kind.PULL and not registries.allow(name.canonical):
-        raise RegistryNotAllowedError(registries.hosts)
+    _refuse_strange(kind, name.canonical)
     destination = values.get("destination", "")
     job = Job(
         kind=kind.value,
@@ -104,6 +102,7 @@ def job_retry(job_id: uuid.UUID, actor: User, request: Request | None = None) ->
     Job.DoesNotExist.
     """
     job = Job.objects.get(pk=job_id)
+    _refuse_strange(Kind(job.kind), job.canonical)
     again = job.parts.filter(state__in=_RETRIABLE)
     node_ids = list(again.values_list("node_id", flat=True))
     with _told_if_busy(job.canonical, node_ids), transaction.atomic():
@@ -130,6 +129,13 @@ def jobs_flush(now: dt.datetime | None = None) -> int:
             Job.objects.filter(pk__in=batch).delete()
         flushed += len(batch)
     return flushed
+
+
+def _refuse_strange(kind: Kind, canonical: str) -> None:
+    """A node fetches what it shall pull; a retry may be of a time when more was allowed."""
+    registries: Registries = settings.REGISTRIES
+    if kind is Kind.PULL and not registries.allow(canonical):
+        raise RegistryNotAllowedError(registries.hosts)
 
 
 def _public(job: Job) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from control_plane.accounts.models import AuditRecord
 from control_plane.jobs import runs, services
 from control_plane.jobs.models import Job, JobPart
 from control_plane.nodes.models import Node
+from shared.registries import Registries
 
 if TYPE_CHECKING:
     from rest_framework.test import APIClient
@@ -105,7 +106,34 @@ def test_a_pull_from_a_strange_registry_is_refused(
     assert as_operator.post(PULL, {"model": "hf.co/org/model:Q4"}).status_code == 202
 
 
-@pytest.mark.parametrize("model", ["file:///etc/passwd", "../../etc/passwd", "sha256:../../x"])
+def test_a_retry_goes_by_the_registries_that_are_allowed_now(
+    make_node, as_operator: APIClient, settings
+) -> None:
+    """C29."""
+    make_node(name="one")
+    job = as_operator.post(PULL, {"model": "hf.co/org/model:Q4"}).data
+    end("failed")
+    settings.REGISTRIES = Registries(("registry.ollama.ai",))
+    answer = as_operator.post(f"{JOBS}/{job['id']}/retry")
+    assert (answer.status_code, answer.data["code"]) == (400, "registry_not_allowed")
+    assert Job.objects.get().state == "failed"
+    settings.REGISTRIES = Registries(("*",))
+    assert as_operator.post(f"{JOBS}/{job['id']}/retry").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "file:///etc/passwd",
+        "../../etc/passwd",
+        "sha256:../../x",
+        "registry.ollama.ai/library/../../etc/passwd",
+        "qwen3@sha256:" + "0" * 64,
+        "qwen3\0",
+        "evil.example:8443//y",
+        "user@evil.example/x/y",
+    ],
+)
 def test_a_pull_of_what_is_no_name_is_refused(
     make_node, as_operator: APIClient, model: str
 ) -> None:
@@ -113,6 +141,16 @@ def test_a_pull_of_what_is_no_name_is_refused(
     make_node(name="one")
     answer = as_operator.post(PULL, {"model": model})
     assert (answer.status_code, list(answer.data["errors"])) == (400, ["model"])
+    assert not Job.objects.exists()
+
+
+def test_a_pull_without_tls_is_refused_with_what_to_do(make_node, as_operator: APIClient) -> None:
+    make_node(name="one")
+    answer = as_operator.post(PULL, {"model": "qwen3", "insecure": True})
+    assert (answer.status_code, answer.data["code"]) == (400, "invalid")
+    assert "certificate" in answer.data["errors"]["insecure"][0]
+    assert not Job.objects.exists()
+    assert as_operator.post(PULL, {"model": "qwen3", "insecure": False}).status_code == 202
 
 
 def test_a_pull_without_names_is_for_the_active_pool(make_node, as_operator: APIClient) -> None:
