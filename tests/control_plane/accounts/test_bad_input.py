@@ -79,6 +79,11 @@ def test_c08_signing_in_with_nonsense(as_nobody: APIClient, name: object) -> Non
         "/api/account/keys/abcdefghijkl",
         "/api/account/keys/%00",
         "/api/account/keys/../../etc/passwd",
+        "/api/proxy/nodes/1",
+        "/api/proxy/nodes/00000000-0000-0000-0000-000000000000",
+        "/api/proxy/nodes/..%2f..%2fetc%2fpasswd",
+        "/api/proxy/jobs/1",
+        "/api/proxy/jobs/%00",
     ],
 )
 @pytest.mark.parametrize("method", ["get", "patch", "delete"])

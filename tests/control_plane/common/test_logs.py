@@ -37,6 +37,19 @@ def test_prose_is_no_json():
         json.loads(rendered(logging_config("text", "INFO")))
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_what_a_client_wrote_stays_within_its_line(log_format):
+    """C31: no line of its own, and nothing that a terminal obeys."""
+    config = logging_config(log_format, "INFO")["formatters"]["structured"]
+    renderer = config["processors"][-1]
+    path = "/a\r\nforged\x1b[2J"
+    line = renderer(None, "info", {"event": "request", "level": "info", "path": path})
+    assert "\n" not in line
+    assert "\r" not in line
+    assert "\x1b[2J" not in line
+    assert "forged" in line
+
+
 def test_a_traceback_is_one_line_of_json():
     with pytest.raises(RuntimeError) as caught:
         raise RuntimeError("first\nsecond")
