@@ -90,7 +90,8 @@ def test_public_addresses_need_the_allow_list(ip: str) -> None:
     ["169.254.169.254", "169.254.1.1", "169.254.170.2", "100.100.100.200", "168.63.129.16",
      "192.0.0.192", "0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::",
      "ff02::1",
-     "fe80::1", "fd00:ec2::254", "fd00:ec2::23", "fd00:c1::a9fe:a9fe", "fd20:ce::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
+     "fe80::1", "fd00:ec2::254", "fd00:ec2::23", "fd00:c1::a9fe:a9fe", "fd20:ce::254",
+     "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
      "2002:a9fe:a9fe::1"],
 )  # fmt: skip
 def test_metadata_and_its_kin_are_refused_whatever_the_allow_list(ip: str) -> None:

@@ -141,6 +141,7 @@ def test_options_tell_who_is_signed_in_what_there_is(
 def test_c07_an_answer_does_not_grow_with_what_was_sent(
     as_admin: APIClient, path: str, body: dict[str, object]
 ) -> None:
+    """S12."""
     answer = as_admin.post(path, body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
     assert len(answer.content) < 2_000

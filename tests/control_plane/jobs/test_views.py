@@ -84,6 +84,7 @@ def test_a_job_is_accepted_written_down_and_audited(make_node, as_operator: APIC
 def test_what_makes_no_job_is_refused(
     make_node, as_operator: APIClient, path: str, body: dict[str, Any], field: str
 ) -> None:
+    """C17."""
     make_node(name="one")
     answer = as_operator.post(path, body)
     assert (answer.status_code, answer.data["code"]) == (400, "invalid")
