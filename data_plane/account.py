@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from data_plane.proxy.waiting import Held
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.model_circuit import ModelCircuits
+    from data_plane.routing.policy import Policy
     from data_plane.sync.applied import AppliedState
     from data_plane.telemetry.logs import Sink
     from data_plane.telemetry.metrics import Sample
     from data_plane.upstream.lease import Leases
     from data_plane.upstream.probe import Latencies
+    from shared.flights import Flights
 
 
 def _version() -> str:
@@ -49,6 +52,7 @@ class Account:
         lifecycle: Lifecycle,
         gate: Gate,
         leases: Leases,
+        policy: Policy,
         latencies: Latencies,
         circuits: Circuits,
         models: ModelCircuits,
@@ -62,6 +66,7 @@ class Account:
         self._lifecycle = lifecycle
         self._gate = gate
         self._leases = leases
+        self._policy = policy
         self._latencies = latencies
         self._circuits = circuits
         self._models = models
@@ -91,6 +96,14 @@ class Account:
             refused=self._state.refused,
             refresh_wanted=self._findings.refresh_wanted(),
         )
+
+    def flights(self) -> Flights | None:
+        """What other instances are told besides; None: no strategy has a use for it."""
+        view = self._state.current
+        if view is None or not view.pools.predicts:
+            return None
+        now = asyncio.get_running_loop().time()
+        return self._policy.fleet.flights(self._leases.own_counts(), now)
 
     def _node_report(self, node_id: str) -> NodeReport:
         latency_s = self._latencies.values.get(node_id)

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from data_plane.settings import Settings
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Log
+    from shared.flights import Flights
     from shared.snapshot import LoadedModel
 
 STALE_VERDICTS_S: Final = 30.0
@@ -123,6 +124,7 @@ class App:
             lifecycle=self.lifecycle,
             gate=self.gate,
             leases=self.leases,
+            policy=self.policy,
             latencies=self.latencies,
             circuits=self.circuits,
             models=self.model_circuits,
@@ -181,6 +183,7 @@ class App:
         self.reporter = Reporter(
             redis=self.redis,
             make_report=self.account.report,
+            make_flights=self.account.flights,
             ear=self,
             log=self.log,
             metrics=self.metrics,
@@ -397,9 +400,10 @@ class App:
     def _looked(self, node_id: str, loaded: tuple[LoadedModel, ...]) -> None:
         self.policy.ps_seen(node_id, loaded, asyncio.get_running_loop().time())
 
-    def others_reported(self, counts: Mapping[str, int]) -> None:
-        """What other instances do at each node."""
+    def others_reported(self, counts: Mapping[str, int], flights: Mapping[str, Flights]) -> None:
+        """What other instances do at each node, and for which models."""
         self.leases.others_reported(counts)
+        self.policy.fleet.heard(flights, asyncio.get_running_loop().time())
         self._judge_verdicts()
 
     def sweep_reported(self, latencies: Mapping[str, float], finished_at: float) -> None:

@@ -45,10 +45,26 @@ REPORT_TTL_S: Final = 15
 INSTANCE_FORGET_S: Final = 3_600
 """How long a silent instance stays visible in the state."""
 
+FLIGHTS_TTL_S: Final = 3
+"""What an instance has under way is known for no longer, or it would be believed of a dead one."""
+
+LEARNED_TTL_S: Final = INSTANCE_FORGET_S
+"""Learned numbers are those of nodes, and outlive who left them; as long as their name is known."""
+
 
 def report(instance: str) -> str:
     """The key under which one data-plane instance keeps its report."""
     return f"{PREFIX}report:{instance}"
+
+
+def flights(instance: str) -> str:
+    """The key under which one data-plane instance keeps what it has under way."""
+    return f"{PREFIX}flights:{instance}"
+
+
+def learned(instance: str) -> str:
+    """The key under which one data-plane instance leaves the numbers that it has learned."""
+    return f"{PREFIX}learned:{instance}"
 
 
 def answers(question: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -44,6 +46,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     refused: RefusedRevision | None = None
     refresh_wanted: tuple[str, ...] = ()
     """Nodes whose inventory turned out to be stale (a listed model answered 404)."""
+
+    renewed_s: Annotated[float, msgspec.Meta(ge=0.0, le=60.0)] = 5.0
+    """At the latest after so long it is written again; after three times as long without, other
+    instances take this one for dead. Older instances do not say so, and take five seconds."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from data_plane.routing.choose import Rankings, any_left, choose, search
 from data_plane.routing.events import Choice, Hold, NoNode, Reason
+from data_plane.routing.fleet import Fleet
 from data_plane.routing.learning import DEFAULT_BYTES, Learned
 from data_plane.routing.lessons import learn
 from data_plane.routing.pools import key_of
@@ -70,6 +71,7 @@ class Policy:
         self._learned = Learned()
         self._shadow = Shadow()
         self._shortlists = Shortlists()
+        self.fleet = Fleet(self._shadow, self._shortlists, self._journal.note)
         self.slow_start = SlowStart(self._journal.note, slow_start_s)
         self._shares = self.slow_start.shares
         self.rankings = Rankings(
@@ -80,7 +82,6 @@ class Policy:
         self._sizes: dict[str, float] = {}
         self._keys: dict[str, str] = {}
         self._said: dict[str, tuple[LoadedModel, ...]] = {}
-        self._others: Mapping[tuple[str, str], float] = {}
         self._last: tuple[Arrival, Estimate, Demand] | None = None
         self.errors: list[float] = []
         """Of predictions that came due, as log(actual / predicted) of the time to the first byte;
@@ -101,6 +102,7 @@ class Policy:
         known = frozenset(pools.nodes)
         self._learned.keep(known, self._sizes)
         self._shadow.keep(known)
+        self.fleet.use(known, self._sizes)
         self._shortlists.clear()
         for node in pools.nodes.values():
             if self._said.get(node.id) != node.loaded:
@@ -119,13 +121,6 @@ class Policy:
             self._journal.note(node_id)
         self._shortlists.changed(node_id)
 
-    def others_reported(self, counts: Mapping[tuple[str, str], float]) -> None:
-        """Requests of other instances, by node and canonical name; replaces what was said."""
-        self._others = {
-            (node_id, self._keys.get(name, name)): value
-            for (node_id, name), value in counts.items()
-        }
-
     def sent(self, arrival: Arrival, node_id: str, now: float) -> int:
         """A request is on its way to a node. Returns the ticket to tell the rest by."""
         ticket = next(self._tickets)
@@ -143,6 +138,7 @@ class Policy:
         self._learned.of_model(demand.key).arrived(now)
         self._count(node_id, 1)
         self._shortlists.sent(node_id, demand.key, arrival.blocks)
+        self.fleet.sent(node_id, demand.key, arrival.blocks)
         return ticket
 
     def first_byte(self, ticket: int, now: float) -> None:
@@ -358,13 +354,20 @@ class Policy:
     ) -> Estimate:
         node_id, key = node.id, demand.key
         place = self._shadow.places.get(node_id)
-        if self._others:
-            others += self._others.get((node_id, key), 0.0)
-        elif self._counts is None:  # what the fleet's count has beyond ours, of whatever model
+        said = self.fleet.nodes.get(node_id)
+        beside = 0
+        if self._counts is None:  # what the fleet's count has beyond ours
             ours = place.active if place is not None else 0
-            others += max(loads.get(node_id, 0.0) - ours, 0.0)
+            elsewhere = max(loads.get(node_id, 0.0) - ours, 0.0)
+        else:
+            elsewhere = said.total if said is not None else 0
+        if said is not None and elsewhere:
+            others += said.others(key, elsewhere)
+            beside = said.busy(key, place)
+        else:  # of whatever model
+            others += elsewhere
         rates = self._learned.rates(node_id, key, self._sizes, node.max_parallel)
-        return weigh(node, place, rates, demand, now, others=others, loss=self._loss)
+        return weigh(node, place, rates, demand, now, others=others, beside=beside, loss=self._loss)
 
     def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:
         """What it costs that a runner leaves: its load, as far as it will be wanted again soon."""

@@ -20,12 +20,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from shared.releases import SUFFIXES, UNKNOWN_RELEASE, Release, release_of
-from shared.snapshot import DriftPolicy, Model, Verdict
+from shared.snapshot import DriftPolicy, Model, Strategy, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.snapshot import LoadedModel, Node, ProxyConfig, Snapshot, Strategy
+    from shared.snapshot import LoadedModel, Node, ProxyConfig, Snapshot
 
 CLOUD_SUFFIXES: Final = (":cloud", "-cloud")
 """Of a canonical name that Ollama runs elsewhere. A model of this machine has no such tag."""
@@ -145,6 +145,12 @@ class Pools:
         if canonical in wishes:
             return wishes[canonical]
         return wishes[max(matching, key=len)] if matching else self.config.strategy
+
+    @property
+    def predicts(self) -> bool:
+        """Whether some model goes by a strategy that predicts, and so learns."""
+        wishes = {self.config.strategy, *self.config.model_strategies.values()}
+        return not wishes <= {Strategy.LEAST_ACTIVE}
 
     def older_than(self, release: Release) -> frozenset[str]:
         """Nodes that are too old for what came with this release."""

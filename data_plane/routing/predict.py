@@ -104,10 +104,12 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
     now: float,
     *,
     others: float,
+    beside: int = 0,
     loss: Loss,
 ) -> Estimate:
     """What the request would cost at this node. `others` are requests there that are not ours,
-    `loss` says what it costs the fleet that a runner leaves (s).
+    `beside` are further models that only others use there, `loss` says what it costs the fleet that
+    a runner leaves (s).
 
     The hot loop of `predicted`: what is asked of a node is kept as sums there, see `Shadow`.
     """
@@ -140,15 +142,15 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
         work_s += rates.load_s
     if ours and runner is not None:
         read_s += _read_ahead(runner, uncached, rates)
-    beside = 1.0
+    at_once = 1.0 + beside
     if place is not None:
         if place.busy:
-            beside += place.busy - 1 if ours else place.busy
+            at_once += place.busy - 1 if ours else place.busy
         if place.active or place.work_s:
             busy = demand.busy if runner is not None else place.per_second(now) * place.work_s
             others_s = _others(place, work_s, min(busy, MOST_BUSY))
-    ttft_s = (max(wait_s, load_s)) + read_s * beside + step_s
-    decode_s = demand.output * crowded_s * beside
+    ttft_s = (max(wait_s, load_s)) + read_s * at_once + step_s
+    decode_s = demand.output * crowded_s * at_once
     return Estimate(
         node, rates, ttft_s + decode_s + others_s + eviction_s, ttft_s, decode_s, others_s,
         eviction_s, wait_s, load_s, work_s, write_s, slot_s, uncached, hit, active, is_cold,

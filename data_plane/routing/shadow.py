@@ -290,11 +290,7 @@ class Shadow:
         options_key = flight.arrival.options_key
         if runner is None or not runner.fits(options_key):
             flight.is_cold = True
-            for victim in place.victims(flight.key, size_bytes):
-                if victim.flights:
-                    victim.is_leaving = True
-                else:
-                    self._drop(place, victim.key)
+            self._make_room(place, flight.key, size_bytes)
             if runner is None:
                 runner = self._add(place, flight.key, size_bytes, now + flight.load_s)
             runner.options_key, runner.prompts = options_key, Prompts()
@@ -403,6 +399,25 @@ class Shadow:
                     self.hangs = True
                     found.append((flight.node_id, flight.key))
         return found
+
+    def said(self, node_id: str, key: str, size_bytes: float, load_s: float, now: float) -> bool:
+        """Another instance has requests for a model there, which is loaded after `load_s`: what
+        that does to the node's memory. Whether that is news.
+        """
+        place = self.place(node_id)
+        if key in place.runners:
+            return False
+        if load_s:
+            self._make_room(place, key, size_bytes)
+        self._add(place, key, size_bytes, now + load_s)
+        return True
+
+    def _make_room(self, place: Place, key: str, size_bytes: float) -> None:
+        for victim in place.victims(key, size_bytes):
+            if victim.flights:
+                victim.is_leaving = True
+            else:
+                self._drop(place, victim.key)
 
     def _add(self, place: Place, key: str, size_bytes: float, ready_at: float) -> Runner:
         runner = place.runners[key] = Runner(key, size_bytes, ready_at)
