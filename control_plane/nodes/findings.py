@@ -23,6 +23,7 @@ from control_plane.nodes.inventory import (
     is_changed,
     loaded_models,
 )
+from control_plane.nodes.memory import memory_of, memory_take, memory_text
 from control_plane.nodes.models import Node, NodeInventory
 from control_plane.nodes.selectors import health_of
 from control_plane.revisions.services import revision_bump
@@ -118,6 +119,15 @@ def inventory_take(inventory: NodeInventory, seen: Observation, now: dt.datetime
         before.available if seen.available is None else encode_available(seen.available),
         before.loaded if seen.loaded is None else encode_loaded(seen.loaded),
     )
+    if seen.loaded is not None:
+        inventory.memory = memory_text(
+            memory_take(
+                memory_of(inventory.memory),
+                loaded_models(before.loaded),
+                loaded_models(after.loaded),
+                now.timestamp(),
+            )
+        )
     inventory.refreshed_at = now
     if after == before:
         return False

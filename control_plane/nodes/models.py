@@ -103,6 +103,7 @@ class NodeInventory(models.Model):
     available = models.TextField(default="[]")
     loaded = models.TextField(default="[]")
     names = models.TextField(default="")
+    memory = models.TextField(default="", blank=True, help_text="In the stored form of `memory`.")
     available_count = models.PositiveIntegerField(default=0)
     loaded_count = models.PositiveIntegerField(default=0)
     refreshed_at = models.DateTimeField(null=True)

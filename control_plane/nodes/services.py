@@ -113,6 +113,7 @@ def node_update(
         is_retargeted = before_target != (node.address, node.sealed_token)
         if is_retargeted:
             _forget_health(node)
+            NodeInventory.objects.filter(pk=node.pk).update(memory="")  # of another machine
         if is_retargeted or (node.active and not was_active):
             node.is_fresh = True
         node.revision += 1
