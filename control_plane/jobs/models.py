@@ -46,6 +46,9 @@ class Job(models.Model):
     canonical = models.CharField(max_length=MAX_LENGTH, db_index=True)
     destination = models.CharField(max_length=MAX_LENGTH, blank=True, default="")
     keep_alive = models.JSONField(null=True, help_text="Of a load: how long to stay in memory.")
+    is_warmth = models.BooleanField(
+        default=False, help_text="Asked for by `warm_models` of the proxy config, not by a user."
+    )
     state = models.CharField(max_length=16, choices=STATES, default=State.QUEUED.value)
     is_cancelling = models.BooleanField(default=False)
     created_by = models.ForeignKey(

@@ -32,6 +32,7 @@ from control_plane.nodes.orders import Fault, Kind, NodeOrders, Order, OrderErro
 from control_plane.nodes.pulling import Progress
 from control_plane.nodes.selectors import target_of
 from control_plane.proxy_config.selectors import proxy_config_current
+from shared.model_names import canonical_name
 
 if TYPE_CHECKING:
     import uuid
@@ -63,6 +64,7 @@ class _Work:
     part: JobPart
     order: Order
     target: Target | None
+    is_warmth: bool = False
     progress: Progress = field(default_factory=Progress)
     task: asyncio.Task[None] | None = None
     seen: Observation | None = None
@@ -136,7 +138,9 @@ class Run:
         order = Order(Kind(job.kind), job.model, job.destination, job.keep_alive)
         for part in parts:
             node = nodes.get(part.node_id)
-            self._works[part.pk] = _Work(part, order, target_of(node) if node else None)
+            self._works[part.pk] = _Work(
+                part, order, target_of(node) if node else None, job.is_warmth
+            )
 
     def _start(self, loop: asyncio.Runner, crew: _Crew) -> None:
         for work in self._works.values():
@@ -285,5 +289,16 @@ class _Crew:
         if work.target is None:
             raise OrderError(Fault.NODE_GONE)
         async with self._places:
-            await self._orders.carry_out(work.target, work.order, work.progress)
+            # What clients have loaded meanwhile stays as they want it: a load without their options
+            # would have Ollama load it anew.
+            if not (work.is_warmth and await self._is_in_memory(work.target, work.order)):
+                await self._orders.carry_out(work.target, work.order, work.progress)
         work.seen = await self._client.inventory(work.target)
+
+    async def _is_in_memory(self, target: Target, order: Order) -> bool:
+        seen = await self._client.inventory(target)
+        canonical = canonical_name(order.model)
+        copies = {model.digest for model, _ in seen.available or () if model.canonical == canonical}
+        return any(
+            model.canonical == canonical or model.digest in copies for model in seen.loaded or ()
+        )

@@ -15,12 +15,15 @@ from control_plane.jobs.matrix import PLACES
 from control_plane.jobs.models import KINDS, OPEN, PART_STATES, STATES, Job, JobPart, State
 from control_plane.jobs.placement import MAX_NODES
 from control_plane.jobs.selectors import COUNTED, percent
+from control_plane.jobs.warmth import Standing
 from control_plane.nodes.models import MAX_NAME_LENGTH
-from control_plane.nodes.orders import SENTENCES
+from control_plane.nodes.orders import SENTENCES, Kind
+from control_plane.proxy_config.selectors import warm_models_current
 from shared.model_names import MAX_LENGTH, InvalidModelNameError, ModelName
 
 _GO_DURATION: Final = re.compile(r"-?(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
 MAX_KEEP_ALIVE: Final = 64
+STANDINGS: Final = tuple((standing.value, standing.value) for standing in Standing)
 
 
 class ModelNameField(serializers.CharField):
@@ -213,6 +216,7 @@ class JobSerializer(SparseFieldsMixin, serializers.ModelSerializer[Job]):
             "canonical",
             "destination",
             "keep_alive",
+            "is_warmth",
             "state",
             "is_cancelling",
             "nodes",
@@ -239,13 +243,25 @@ class JobSerializer(SparseFieldsMixin, serializers.ModelSerializer[Job]):
 class JobDetailSerializer(JobSerializer):
     """A job with its part at each node."""
 
+    notice = serializers.SerializerMethodField(
+        help_text="What the config will do about it; empty when nothing."
+    )
     parts = JobPartSerializer(many=True, read_only=True)
 
     class Meta(JobSerializer.Meta):
         """With the parts at the end."""
 
-        fields: ClassVar = [*JobSerializer.Meta.fields, "parts"]
+        fields: ClassVar = [*JobSerializer.Meta.fields, "notice", "parts"]
         read_only_fields = fields
+
+    def get_notice(self, job: Job) -> str:
+        """A model that is kept warm comes back, whoever unloads it."""
+        if job.kind != Kind.UNLOAD or job.canonical not in warm_models_current():
+            return ""
+        return (
+            f"{job.model} is kept warm and will be loaded again at the next model refresh; "
+            "to have it stay out of memory, take it out of warm_models at /api/proxy/config."
+        )
 
 
 def _percent(state: str, completed_bytes: int, total_bytes: int) -> float | None:
@@ -300,3 +316,28 @@ class RowSerializer(serializers.Serializer[Any]):
         child=serializers.IntegerField(), help_text="Version -> how many nodes have it."
     )
     nodes = CellSerializer(many=True)
+
+
+class WarmNodeSerializer(serializers.Serializer[Any]):
+    """How a node that has the model on disk stands to it."""
+
+    node_id = serializers.UUIDField()
+    node = serializers.CharField()
+    standing = serializers.ChoiceField(choices=STANDINGS)
+    detail = serializers.CharField(help_text="The same in a sentence, and what to do.")
+    not_before = serializers.DateTimeField(
+        allow_null=True, help_text="With `waiting`: when it may be tried again."
+    )
+
+
+class WarmSerializer(serializers.Serializer[Any]):
+    """A model that is to be kept warm."""
+
+    model = serializers.CharField()
+    canonical = serializers.CharField()
+    wanted = serializers.IntegerField(help_text="Nodes that shall hold it in memory.")
+    warm = serializers.IntegerField(help_text="Nodes of the active pool that do.")
+    loading = serializers.IntegerField()
+    missing = serializers.IntegerField(help_text="Copies neither there nor on their way.")
+    detail = serializers.CharField(help_text="Why copies are missing, and what to do.")
+    nodes = WarmNodeSerializer(many=True)

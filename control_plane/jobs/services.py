@@ -39,6 +39,13 @@ RUN_TASK: Final = "jobs.run"
 MAX_OPEN: Final = 200
 """Jobs that are not over. An operator at a console has a handful; more is a script gone wild."""
 
+WARMTH: Final = "warmth"
+"""Who asks for loads by `warm_models`, in the audit log."""
+
+WARM_KEEP_ALIVE: Final = "24h"
+"""Of these loads. Ollama evicts the shortest first, so this one outlives what clients load; and a
+model that is no longer wished for leaves by itself, which "for ever" would not."""
+
 _FLUSH_BATCH: Final = 200
 """Jobs forgotten in one transaction: on SQLite it keeps every other writer waiting."""
 
@@ -65,15 +72,34 @@ def job_create(
         JobPart(job=job, node_id=node.pk, node_name=node.name, canonical=job.canonical)
         for node in nodes
     ]
-    with _told_if_busy(job.canonical, [node.pk for node in nodes]), transaction.atomic():
+    _save(job, parts, actor, request)
+    return job
+
+
+def job_create_warm(canonical: str, node_id: uuid.UUID, node_name: str) -> Job:
+    """Ask, in the name of the policy, for a load of a model at one node."""
+    job = Job(
+        kind=Kind.LOAD.value,
+        model=ModelName.parse(canonical).display,
+        canonical=canonical,
+        keep_alive=WARM_KEEP_ALIVE,
+        is_warmth=True,
+    )
+    part = JobPart(job=job, node_id=node_id, node_name=node_name, canonical=canonical)
+    _save(job, [part], WARMTH, None)
+    return job
+
+
+def _save(job: Job, parts: Sequence[JobPart], actor: User | str, request: Request | None) -> None:
+    """Write a new job down. Raises ModelBusyError and TooManyJobsError."""
+    with _told_if_busy(job.canonical, [part.node_id for part in parts]), transaction.atomic():
         if Job.objects.filter(state__in=OPEN).count() >= MAX_OPEN:
             raise TooManyJobsError(MAX_OPEN)
         job.save(force_insert=True)
         JobPart.objects.bulk_create(parts)
-        said = _public(job) | {"nodes": [node.name for node in nodes]}
-        audit_record(actor, f"model.{kind}", f"model:{job.model}", None, said, request)
+        said = _public(job) | {"nodes": [part.node_name for part in parts]}
+        audit_record(actor, f"model.{job.kind}", f"model:{job.model}", None, said, request)
         wake_on_commit(RUN_TASK)
-    return job
 
 
 def job_cancel(job_id: uuid.UUID, actor: User, request: Request | None = None) -> Job:

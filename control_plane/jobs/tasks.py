@@ -9,7 +9,7 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 
 from control_plane.common.outages import postponed_by_outage
-from control_plane.jobs import runner, services
+from control_plane.jobs import runner, services, warming
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +19,15 @@ log = structlog.get_logger(__name__)
 def run() -> int | None:
     """Work off what is due. One run takes everything, so most of these end at once."""
     return runner.jobs_run()
+
+
+@shared_task(name="jobs.keep_warm", ignore_result=True)
+@postponed_by_outage
+def keep_warm() -> int | None:
+    """Ask for the loads that `warm_models` wishes for: after each model refresh, and when the
+    wishes have changed.
+    """
+    return warming.models_keep_warm()
 
 
 @shared_task(name="jobs.flush", ignore_result=True)

@@ -14,6 +14,7 @@ _ID: Final = r"(?P<pk>[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12})"
 urlpatterns = [
     re_path(r"^pull/?$", views.PullView.as_view(), name="pull"),
     re_path(r"^models/?$", views.MatrixView.as_view(), name="models"),
+    re_path(r"^models/warm/?$", views.WarmView.as_view(), name="models-warm"),
     re_path(r"^models/delete/?$", views.DeleteView.as_view(), name="models-delete"),
     re_path(r"^models/copy/?$", views.CopyView.as_view(), name="models-copy"),
     re_path(r"^models/load/?$", views.LoadView.as_view(), name="models-load"),

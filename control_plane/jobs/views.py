@@ -12,6 +12,7 @@ from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 
+from control_plane.common.filters import unknown_parameters_refuse
 from control_plane.common.pagination import LimitOffset
 from control_plane.common.roles import Role
 from control_plane.jobs import serializers, services
@@ -19,6 +20,7 @@ from control_plane.jobs.filters import JobFilter, MatrixFilter
 from control_plane.jobs.matrix import Place, row_public, rows_now
 from control_plane.jobs.models import Job
 from control_plane.jobs.selectors import jobs_all
+from control_plane.jobs.warming import warm_public, wishes_judged
 from control_plane.nodes.orders import Kind
 from control_plane.nodes.selectors import nodes_all
 
@@ -74,6 +76,22 @@ class MatrixView(GenericAPIView[Any]):
         rows = [row for row in rows_now(nodes) if asked.fits(row, len(nodes))]
         page = self.paginate_queryset(rows)
         return self.get_paginated_response([row_public(row, nodes) for row in page or ()])
+
+
+class WarmView(GenericAPIView[Any]):
+    """Models that are kept in memory."""
+
+    required_roles: ClassVar = {"GET": Role.VIEWER}
+    serializer_class = serializers.WarmSerializer
+    pagination_class = MatrixPages
+    filter_backends = ()
+
+    @extend_schema(operation_id="models_warm", responses=serializers.WarmSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """What is warm, what is wished for, and why a node does not load it. By canonical name."""
+        unknown_parameters_refuse(request, {"limit", "offset"})
+        page = self.paginate_queryset(wishes_judged())
+        return self.get_paginated_response([warm_public(wish) for wish in page or ()])
 
 
 class _ActView(GenericAPIView[Job]):

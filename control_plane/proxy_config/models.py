@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
+from shared.model_names import InvalidModelNameError, canonical_name
 from shared.snapshot import DriftPolicy, Strategy
 from shared.snapshot import ProxyConfig as Defaults
 
@@ -38,6 +39,8 @@ MAX_MODEL_STRATEGIES: Final = 200
 MAX_PATTERN_CHARS: Final = 512
 MAX_PATTERN_WILDCARDS: Final = 8
 """The data planes hold every pattern against every model's name."""
+MAX_WARM_MODELS: Final = 100
+MAX_WARM_COPIES: Final = 1_000
 
 
 def validate_finite(value: float) -> None:
@@ -68,6 +71,27 @@ def _is_pattern(text: str) -> bool:
     """Whether names could be held against it, and every database keep it."""
     is_text = 0 < len(text) <= MAX_PATTERN_CHARS and text.isascii() and text.isprintable()
     return is_text and sum(map(text.count, "*?[")) <= MAX_PATTERN_WILDCARDS
+
+
+def validate_warm_models(value: object) -> None:
+    """Refuse what is no model, no number of copies, or one model in two spellings."""
+    if not isinstance(value, dict) or len(value) > MAX_WARM_MODELS:
+        msg = f"Give an object of at most {MAX_WARM_MODELS} models, each with a number of copies."
+        raise ValidationError(msg)
+    spelt: dict[str, str] = {}
+    for name, copies in value.items():
+        try:
+            canonical = canonical_name(name)
+        except InvalidModelNameError as error:
+            msg = f"{name[:64]!r} is no model name; give one such as qwen3:8b, without wildcards."
+            raise ValidationError(msg) from error
+        if type(copies) is not int or not 1 <= copies <= MAX_WARM_COPIES:
+            msg = f"Give {name[:64]!r} a number of copies from 1 to {MAX_WARM_COPIES}."
+            raise ValidationError(msg)
+        if canonical in spelt:
+            msg = f"{name[:64]!r} and {spelt[canonical][:64]!r} are one model; give it once."
+            raise ValidationError(msg)
+        spelt[canonical] = name
 
 
 def _seconds(
@@ -185,6 +209,14 @@ class ProxyConfig(models.Model):
         3_600,
         "The same for streamed /api answers, with spaces before the next record; 0 never. A client "
         "that parses lines by hand may choke on them.",
+    )
+    warm_models = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_warm_models],
+        help_text="Models to keep in memory: each with the number of nodes that shall hold it. "
+        "They are loaded at the model refresh, where that pushes out nothing that is kept or was "
+        "used within five minutes; see /api/proxy/models/warm.",
     )
     revision = models.PositiveBigIntegerField(
         default=0,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from rest_framework import serializers
 
 from control_plane.proxy_config.models import ProxyConfig
-from control_plane.proxy_config.selectors import FIELDS
+from control_plane.proxy_config.selectors import FIELDS, OWN_FIELDS
 
 
 class ProxyConfigSerializer(serializers.ModelSerializer[ProxyConfig]):
@@ -20,10 +20,10 @@ class ProxyConfigSerializer(serializers.ModelSerializer[ProxyConfig]):
     )
 
     class Meta:
-        """The fields of `shared.snapshot.ProxyConfig`."""
+        """The fields of `shared.snapshot.ProxyConfig`, and those of this plane alone."""
 
         model = ProxyConfig
-        fields: ClassVar = [*FIELDS, "revision", "updated_at"]
+        fields: ClassVar = [*FIELDS, *OWN_FIELDS, "revision", "updated_at"]
         read_only_fields: ClassVar = ["updated_at"]
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:

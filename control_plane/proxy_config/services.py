@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
 
 from control_plane.accounts.services import audit_record
 from control_plane.common.errors import ApiError
+from control_plane.common.wake import wake_on_commit
 from control_plane.proxy_config.models import ROW, ProxyConfig
-from control_plane.proxy_config.selectors import FIELDS
+from control_plane.proxy_config.selectors import FIELDS, OWN_FIELDS
 from control_plane.revisions.services import revision_bump
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from control_plane.accounts.models import User
+
+
+KEEP_WARM_TASK: Final = "jobs.keep_warm"
 
 
 class ConfigConflictError(ApiError):
@@ -43,15 +47,19 @@ def proxy_config_update(
     row = ProxyConfig.objects.select_for_update().get(pk=ROW)
     if revision is not None and revision != row.revision:
         raise ConfigConflictError(row.revision)
-    before = {name: getattr(row, name) for name in FIELDS}
-    for name in FIELDS:
+    names = (*FIELDS, *OWN_FIELDS)
+    before = {name: getattr(row, name) for name in names}
+    for name in names:
         if name in values:
             setattr(row, name, values[name])
-    after = {name: getattr(row, name) for name in FIELDS}
+    after = {name: getattr(row, name) for name in names}
     if after == before:
         return row
     row.revision += 1
     row.save()
-    revision_bump()
+    if any(after[name] != before[name] for name in FIELDS):
+        revision_bump()
+    if after["warm_models"] != before["warm_models"]:
+        wake_on_commit(KEEP_WARM_TASK)
     audit_record(actor, "proxy_config.update", "proxy_config", before, after, request)
     return row

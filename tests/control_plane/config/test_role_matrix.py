@@ -48,6 +48,7 @@ LEAST_ROLE: dict[str, dict[str, str]] = {
     "/api/proxy/config": {"GET": VIEWER, "PUT": OPERATOR, "PATCH": OPERATOR},
     "/api/proxy/pull": {"POST": OPERATOR},
     "/api/proxy/models": {"GET": VIEWER},
+    "/api/proxy/models/warm": {"GET": VIEWER},
     "/api/proxy/models/delete": {"POST": OPERATOR},
     "/api/proxy/models/copy": {"POST": OPERATOR},
     "/api/proxy/models/load": {"POST": OPERATOR},

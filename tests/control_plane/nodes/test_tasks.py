@@ -38,3 +38,15 @@ def test_without_redis_a_tick_ends_quietly(db: None, settings: SettingsWrapper) 
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     assert tasks.sweep_health() is None
     assert tasks.refresh_models() is None
+
+
+def test_a_look_at_the_models_wakes_whoever_keeps_them_warm(
+    make_node: Callable[..., Node],
+    start_node: Callable[..., Any],
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    make_node(address=start_node().url)
+    for is_woken in (True, False):  # the second time no node is due
+        with django_capture_on_commit_callbacks() as calls:
+            tasks.refresh_models()
+        assert ("jobs.keep_warm" in {call.args[0].task for call in calls}) is is_woken

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from control_plane.accounts.models import AuditRecord
-from control_plane.proxy_config.selectors import proxy_config_current
+from control_plane.proxy_config.selectors import proxy_config_current, warm_models_current
 from control_plane.revisions.selectors import revision_current
 from shared.snapshot import DriftPolicy, ProxyConfig, Strategy
 
@@ -65,6 +65,27 @@ def test_how_many_may_wait_and_how_long(as_operator: APIClient) -> None:
     assert as_operator.patch(CONFIG, {"max_waiting": -1}).status_code == 400
 
 
+def test_models_to_keep_warm_are_no_business_of_the_data_planes(as_operator: APIClient) -> None:
+    before = revision_current()
+    answer = as_operator.patch(CONFIG, {"warm_models": {"Qwen3": 2, "me/x:8b": 1}}, format="json")
+    assert (answer.status_code, answer.data["revision"]) == (200, 1)
+    assert answer.data["warm_models"] == {"Qwen3": 2, "me/x:8b": 1}
+    assert warm_models_current() == {
+        "registry.ollama.ai/library/qwen3:latest": 2,
+        "registry.ollama.ai/me/x:8b": 1,
+    }
+    assert revision_current() == before  # nothing to publish
+    assert AuditRecord.objects.get().after["warm_models"] == {"Qwen3": 2, "me/x:8b": 1}
+    assert as_operator.put(CONFIG, {}).data["warm_models"] == {}
+
+
+def test_a_wish_that_cannot_be_kept_says_what_to_write(as_operator: APIClient) -> None:
+    body = {"warm_models": {"qwen3": 1, "qwen3:latest": 2}}
+    answer = as_operator.patch(CONFIG, body, format="json")
+    (said,) = answer.data["errors"]["warm_models"]
+    assert said == "'qwen3:latest' and 'qwen3' are one model; give it once."
+
+
 def test_a_change_to_the_same_values_counts_nothing(as_operator: APIClient) -> None:
     before = revision_current()
     assert as_operator.patch(CONFIG, {"fall": 3}).status_code == 200
@@ -110,6 +131,15 @@ def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
         {"max_wait_s": 10**400},
         {"max_waiting": 10**400},
         {"model_strategies": ["predicted"]},
+        {"warm_models": ["qwen3"]},
+        {"warm_models": {"qwen*": 1}},
+        {"warm_models": {"": 1}},
+        {"warm_models": {"qwen3": 0}},
+        {"warm_models": {"qwen3": 1_001}},
+        {"warm_models": {"qwen3": True}},
+        {"warm_models": {"qwen3": 1.5}},
+        {"warm_models": {"qwen3": "2"}},
+        {"warm_models": {f"m{number}": 1 for number in range(101)}},
         {"health_interval_s": 0},
         {"health_interval_s": "nan"},
         {"health_interval_s": "inf"},
@@ -130,6 +160,7 @@ def test_values_out_of_range_are_refused(as_operator: APIClient, body: object) -
     answer = as_operator.patch(CONFIG, body)
     assert (answer.status_code, answer.data["code"]) == (400, "invalid")
     assert proxy_config_current() == ProxyConfig()
+    assert warm_models_current() == {}
 
 
 def test_the_values_that_tests_and_fast_fleets_use_are_in_range(as_operator: APIClient) -> None:
