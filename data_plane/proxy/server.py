@@ -176,11 +176,17 @@ class ClientConnection(RequestHandler):
             waiter.set_result(None)
 
     def _parse(self, data: bytes) -> None:
-        """Have aiohttp parse it, and keep count of where the next message begins."""
+        """Have aiohttp parse it, and keep count of where the next message begins.
+
+        A message that ends within the data is parsed by itself: aiohttp forgets the sound requests
+        before a malformed one that came with them.
+        """
         if self._owed == 0 and data:
-            end = data.find(HEAD_END) + len(HEAD_END)
-            length = length_of(data[:end])
-            self._owed = _LOST if length is None else end + length
+            self._owed = _whole_length(data)
+        while 0 < self._owed < len(data) and not self._buffer_paused:
+            whole, data = data[: self._owed], data[self._owed :]
+            super().data_received(whole)
+            self._owed = _whole_length(data)
         if self._owed > 0:
             self._owed = self._owed - len(data) if self._owed >= len(data) else _LOST
         super().data_received(data)
@@ -333,6 +339,15 @@ class ClientConnection(RequestHandler):
                     await content.readany()
         except (TimeoutError, RequestPayloadError, HttpProcessingError):
             return  # the connection ends
+
+
+def _whole_length(data: bytes) -> int:
+    """How many bytes the message has that begins here; `_LOST` when that takes a parser to tell."""
+    end = data.find(HEAD_END)
+    if end < 0:
+        return _LOST
+    length = length_of(data[: end + len(HEAD_END)])
+    return _LOST if length is None else end + len(HEAD_END) + length
 
 
 def _parser_fault(status: int, exc: BaseException | None) -> tuple[int, ErrorCode]:

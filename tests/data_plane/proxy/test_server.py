@@ -176,6 +176,25 @@ async def test_a_first_request_that_comes_sooner_than_the_tasks_first_turn(plane
         await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("length", range(1, 5))
+async def test_the_first_bytes_of_a_head_are_not_forgotten(plane, length) -> None:
+    """A method in pieces, then a head that is known: `POSPOST` is no method."""
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        connection, client = server.Server(plane.app.handler)(), Client()
+        connection.connection_made(client)
+        data = chat_request("x")
+        for count in (1, 2):
+            connection.data_received(data)
+            await plane.until(lambda count=count: client.received.count(b'"done":true') == count)
+        connection.data_received(b"POST"[:length])
+        connection.data_received(data)
+        await plane.until(lambda: b"HTTP/1.1 400" in client.received)
+        assert len(node.inference) == 2
+        connection.connection_lost(None)
+        await asyncio.sleep(0)
+
+
 async def test_what_is_sent_behind_a_request_waits_for_its_answer(plane, dial) -> None:
     async with FakeOllama() as node:
         await plane.apply(node)
@@ -192,6 +211,21 @@ async def test_what_is_sent_behind_a_request_waits_for_its_answer(plane, dial) -
         places = [received.index(b"X-Request-Id: id-%d" % number) for number in (1, 2, 3)]
         assert places == sorted(places)
         assert contents(node)[1:] == ["one", "two"]
+
+
+async def test_sound_requests_before_a_malformed_one_have_their_answers(plane, dial) -> None:
+    """B27: they came together, in one write."""
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        wire = await dial(plane)
+        version = b"GET /api/version HTTP/1.1\r\nHost: a\r\nX-Request-Id: id-1\r\n\r\n"
+        second = chat_request("two", headers="X-Request-Id: id-2\r\n")
+        wire.send(version + second + b"G\0T / HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = await wire.until(b"HTTP/1.1 400")
+        places = [received.index(b"X-Request-Id: id-%d" % number) for number in (1, 2)]
+        assert places == sorted(places)
+        assert received.count(b"HTTP/1.1 200") == 2
+        assert contents(node) == ["two"]
 
 
 async def test_a_silent_node_does_not_make_a_connection_idle(make_plane, dial, monkeypatch) -> None:
