@@ -73,6 +73,10 @@ class ProxyConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     max_wait_s: float = 300.0
     """How long one may be held, and be predicted to be held."""
 
+    pull_replicas: int = 0
+    """Nodes that a pull or create is for that says nothing of nodes: so many of the active pool,
+    and every node of it that has the model. 0: all of it."""
+
     health_interval_s: float = 60.0
     """Between two sweeps of the control plane over all nodes."""
 

@@ -19,6 +19,7 @@ Schema versions:
        later, optional: config.max_waiting, config.max_wait_s, keys[].max_active,
        keys[].requests_per_minute, keys[].priority. A reader that does not know them holds nothing
        and limits nothing.
+       later, optional: config.pull_replicas. A reader that does not know it pulls to every node.
 A writer may add optional fields within a schema. Anything that an old reader would misread needs a
 new schema number, a row here, and a golden file in tests/contract.
 """

@@ -1,9 +1,11 @@
 """Which nodes a job is for, when the operator does not name them all. Reads only.
 
-pull           every node of the active pool; with `replicas` so many: those that have the model
-               first, then those with the fewest models on disk
-load           one node of the active pool that has the model (or `replicas`): those that have it
-               in memory first, then those with the fewest models there
+pull           as many nodes of the active pool as `pull_replicas` of the proxy config says (0:
+               all), those that have the model first, then those with the fewest models on disk;
+               all that have it in any case, so that their versions do not drift apart. With
+               `replicas` exactly so many
+load           one node of the active pool that has the model (or `replicas`; 0: all): those that
+               have it in memory first, then those with the fewest models there
 delete, copy   every node that has the model
 unload         every node that has it in memory, as far as is known, else on disk
 """
@@ -25,6 +27,7 @@ from control_plane.nodes.inventory import loaded_models
 from control_plane.nodes.models import Node
 from control_plane.nodes.orders import Kind
 from control_plane.nodes.selectors import nodes_holding
+from control_plane.proxy_config.selectors import proxy_config_current
 from shared.snapshot import Verdict
 
 if TYPE_CHECKING:
@@ -44,7 +47,9 @@ def nodes_for(
     if named is not None:
         return _named(named)
     if kind is Kind.PULL:
-        return _ranked(_active(), replicas, lambda node: _pull_rank(node, canonical))
+        nodes = _active()
+        count = _pull_replicas(nodes, canonical) if replicas is None else replicas
+        return _ranked(nodes, count, lambda node: _pull_rank(node, canonical))
     holders = _nodes().filter(nodes_holding(canonical))
     if kind is Kind.LOAD:
         holders = holders.filter(_IN_ACTIVE_POOL)
@@ -52,7 +57,8 @@ def nodes_for(
     if not found:
         raise ModelNotFoundError(canonical)
     if kind is Kind.LOAD:
-        return _ranked(found, replicas or 1, lambda node: _load_rank(node, canonical))
+        count = 1 if replicas is None else replicas
+        return _ranked(found, count, lambda node: _load_rank(node, canonical))
     if kind is Kind.UNLOAD:
         return [node for node in found if _has_loaded(node, canonical)] or found
     return found
@@ -95,10 +101,17 @@ def _is_uuid(text: str) -> bool:
     return True
 
 
+def _pull_replicas(nodes: list[Node], canonical: str) -> int:
+    """How many nodes of the active pool a pull is for that does not say it; 0: all."""
+    wished = proxy_config_current().pull_replicas
+    holding = sum(_holds(node, canonical) for node in nodes)
+    return min(len(nodes), max(wished, holding)) if wished else 0
+
+
 def _ranked(
-    nodes: list[Node], replicas: int | None, rank: Callable[[Node], tuple[bool, int]]
+    nodes: list[Node], replicas: int, rank: Callable[[Node], tuple[bool, int]]
 ) -> list[Node]:
-    if replicas is None:
+    if not replicas:
         return nodes
     if replicas > len(nodes):
         raise TooFewNodesError(len(nodes))
@@ -108,7 +121,11 @@ def _ranked(
 def _pull_rank(node: Node, canonical: str) -> tuple[bool, int]:
     if not hasattr(node, "inventory"):
         return (True, 0)
-    return (f"\n{canonical}\n" not in node.inventory.names, node.inventory.available_count)
+    return (not _holds(node, canonical), node.inventory.available_count)
+
+
+def _holds(node: Node, canonical: str) -> bool:
+    return hasattr(node, "inventory") and f"\n{canonical}\n" in node.inventory.names
 
 
 def _load_rank(node: Node, canonical: str) -> tuple[bool, int]:

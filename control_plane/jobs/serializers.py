@@ -80,9 +80,9 @@ class PlacedSerializer(ActSerializer):
 
     replicas = serializers.IntegerField(
         required=False,
-        min_value=1,
+        min_value=0,
         max_value=MAX_NODES,
-        help_text="How many nodes of the active pool, chosen for you.",
+        help_text="How many nodes of the active pool, chosen for you; 0: every one.",
     )
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,9 @@ class PlacedSerializer(ActSerializer):
 
 
 class PullSerializer(PlacedSerializer):
-    """A pull. Without `nodes` and `replicas`: to every node of the active pool."""
+    """A pull. Without `nodes` and `replicas`: to as many nodes as the proxy config's
+    `pull_replicas` says, which is every node of the active pool by default.
+    """
 
     insecure = serializers.BooleanField(
         required=False,

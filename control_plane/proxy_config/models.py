@@ -149,6 +149,13 @@ class ProxyConfig(models.Model):
         86_400,
         "How long a request may be held; one that would be held longer is refused at once.",
     )
+    pull_replicas = models.PositiveIntegerField(
+        default=_DEFAULTS.pull_replicas,
+        validators=[MaxValueValidator(1_000)],
+        help_text="Nodes that a pull or create is for that says nothing of nodes: so many of the "
+        "active pool, those that have the model first (and all of these), then those with the "
+        "fewest models; 0: every one.",
+    )
     health_interval_s = _seconds(
         _DEFAULTS.health_interval_s, 0.5, 3_600, "Between two health sweeps over all nodes."
     )

@@ -12,6 +12,7 @@ everybody, as with Ollama. Afterwards the nodes are asked at once what they hold
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -131,6 +132,7 @@ class Management:
         is_gaining = call.route.path in _GAINING
         wish = targets.wish_in(_query(call), may_replicate=is_gaining)
         if is_gaining:
+            wish = replace(wish, at_least=call.view.config.pull_replicas)
             return targets.placed(wish, pools, ask.canonical, down, base)
         having = targets.holders(wish, pools, ask.canonical)
         if not having:

@@ -1,13 +1,15 @@
 """Which nodes an order is for: those that the query names, else a rule for each route.
 
-pull           every node of the active pool; with `?replicas=n` so many: those that have the model
-               first, then those with the fewest models on disk
+pull           as many nodes of the active pool as `pull_replicas` of the proxy config says (0:
+               all), those that have the model first, then those with the fewest models on disk;
+               all that have it in any case, so that their versions do not drift apart. With
+               `?replicas=n` exactly so many
 create         the same, but where there are nodes that have the model to make it from, only these;
                and of these those that have the files (`blobs.Blobs.having`)
 delete, copy   every node that has the model
 push           one node that has the model
-load           of the active nodes that have the model those named, or with `?replicas=n` so many:
-               those that have it in memory first, then those with the fewest models there
+load           of the active nodes that have the model those named, or with `?replicas=n` so many
+               (0: all): those that have it in memory first, then those with the fewest models there
 unload         every active node that has the model, or those named of them
 
 As the control plane places its jobs (control_plane/jobs/placement.py), so that both do the same.
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from data_plane.routing.pools import PoolNode, Pools
 
 MAX_FIELDS: Final = 100
+MAX_DIGITS: Final = 9
 _TOO_MUCH: Final = "give either ?nodes= or ?replicas=, each once"
 
 
@@ -39,6 +42,11 @@ class Wish:
     """Ids or names; empty: it names none."""
 
     replicas: int | None = None
+    """0: every one; None: it says nothing."""
+
+    at_least: int = 0
+    """Then so many, of nodes that are to get a model, and all that have it; 0: every one. Of the
+    proxy config."""
 
 
 def wish_in(query: str, *, may_replicate: bool) -> Wish:
@@ -64,8 +72,8 @@ def _count(text: str, *, may_replicate: bool) -> int:
     if not may_replicate:
         sentence = "this route takes no ?replicas=: it is for every node that has the model"
         raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= int(text):
-        sentence = "?replicas= takes a number of nodes, at least 1"
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
+        sentence = "?replicas= takes a number of nodes; 0 is every one"
         raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
     return int(text)
 
@@ -95,18 +103,21 @@ def placed(
     nodes = tuple(node for node in nodes if node.id in based) or nodes
     if not nodes:
         raise RefusedRequestError(ErrorCode.NO_HEALTHY_NODE, "no node can be used at the moment")
-    if wish.replicas is None:
-        return nodes
-    if wish.replicas > len(nodes):
+    if wish.replicas is not None and wish.replicas > len(nodes):
         sentence = f"there are {len(nodes)} nodes to choose from, not {wish.replicas}"
         raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
     having = {node.id for node in holders(Wish(), pools, canonical)}
+    count = wish.replicas
+    if count is None and wish.at_least:
+        count = max(wish.at_least, sum(node.id in having for node in nodes))
+    if not count:
+        return nodes
     counts = dict.fromkeys(pools.nodes, 0)
     for entry in pools.models.values():
         for node in (*entry.active, *entry.drifted):
             counts[node.id] += 1
     ranked = sorted(nodes, key=lambda node: (node.id not in having, counts[node.id], node.name))
-    return tuple(ranked[: wish.replicas])
+    return tuple(ranked[:count])
 
 
 def to_load(
@@ -135,7 +146,7 @@ def to_load(
         names = {loaded.canonical for loaded in node.loaded}
         return canonical not in names, len(names), node.name
 
-    return tuple(sorted(served, key=rank)[: wish.replicas])
+    return tuple(sorted(served, key=rank)[: wish.replicas or None])
 
 
 def holders(wish: Wish, pools: Pools, canonical: str) -> tuple[PoolNode, ...]:

@@ -67,7 +67,7 @@ def test_a_job_is_accepted_written_down_and_audited(make_node, as_operator: APIC
         (PULL, {"model": "qwen3", "nodes": "one"}, "nodes"),
         (PULL, {"model": "qwen3", "nodes": ["nobody"]}, "nodes"),
         (PULL, {"model": "qwen3", "nodes": [str(uuid.UUID(int=7))]}, "nodes"),
-        (PULL, {"model": "qwen3", "replicas": 0}, "replicas"),
+        (PULL, {"model": "qwen3", "replicas": -1}, "replicas"),
         (PULL, {"model": "qwen3", "replicas": 1, "nodes": ["one"]}, "replicas"),
         (PULL, {"model": "qwen3", "insecure": True}, "insecure"),
         (f"{MODELS}/delete", {"model": "qwen3", "replicas": 1}, "replicas"),
@@ -185,6 +185,32 @@ def test_replicas_go_to_holders_first_and_then_to_the_emptiest(
     assert {part["node"] for part in job["parts"]} == {"b", "c"}
     answer = as_operator.post(PULL, {"model": "mistral", "replicas": 4})
     assert (answer.status_code, answer.data["code"]) == (409, "too_few_nodes")
+
+
+def test_the_proxy_config_says_how_many_nodes_where_the_operator_does_not(
+    make_node, as_operator: APIClient
+) -> None:
+    for name in ("one", "two", "three"):
+        give(make_node(name=name), *([] if name == "two" else [library("qwen3:latest")]))
+    assert as_operator.patch("/api/proxy/config", {"pull_replicas": 1}).status_code == 200
+
+    def pulling(model: str, **wish: Any) -> set[str]:
+        parts = as_operator.post(PULL, {"model": model, **wish}).data["parts"]
+        return {part["node"] for part in parts}
+
+    assert pulling("qwen3") == {"one", "three"}  # every holder, so that no versions drift apart
+    assert pulling("mistral") == {"two"}
+    assert pulling("gemma3", replicas=0) == {"one", "two", "three"}
+    assert pulling("llama3.2", nodes=["three"]) == {"three"}
+    as_operator.patch("/api/proxy/config", {"pull_replicas": 9})
+    assert pulling("tinyllama") == {"one", "two", "three"}  # as many as there are
+
+
+def test_a_load_with_replicas_0_is_for_every_holder(make_node, as_operator: APIClient) -> None:
+    for name in ("one", "two"):
+        give(make_node(name=name), library("qwen3:latest"))
+    job = as_operator.post(f"{MODELS}/load", {"model": "qwen3", "replicas": 0}).data
+    assert {part["node"] for part in job["parts"]} == {"one", "two"}
 
 
 @pytest.mark.parametrize("kind", ["delete", "load", "unload"])

@@ -86,6 +86,15 @@ def test_a_wish_that_cannot_be_kept_says_what_to_write(as_operator: APIClient) -
     assert said == "'qwen3:latest' and 'qwen3' are one model; give it once."
 
 
+def test_how_many_nodes_a_pull_is_for(as_operator: APIClient) -> None:
+    assert proxy_config_current().pull_replicas == 0
+    answer = as_operator.patch(CONFIG, {"pull_replicas": 2})
+    assert answer.status_code == 200, answer.data
+    assert proxy_config_current().pull_replicas == 2
+    record = AuditRecord.objects.get()
+    assert (record.before["pull_replicas"], record.after["pull_replicas"]) == (0, 2)
+
+
 def test_a_change_to_the_same_values_counts_nothing(as_operator: APIClient) -> None:
     before = revision_current()
     assert as_operator.patch(CONFIG, {"fall": 3}).status_code == 200
@@ -130,6 +139,8 @@ def test_a_stale_edit_is_refused(as_operator: APIClient) -> None:
         {"id": 2},
         {"max_wait_s": 10**400},
         {"max_waiting": 10**400},
+        {"pull_replicas": -1},
+        {"pull_replicas": 1_001},
         {"model_strategies": ["predicted"]},
         {"warm_models": ["qwen3"]},
         {"warm_models": {"qwen*": 1}},

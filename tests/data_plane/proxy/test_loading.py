@@ -90,7 +90,13 @@ async def test_how_long_a_model_stays_is_the_nodes_to_judge(plane) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "loading"), [("?nodes=node-1,n3", [1, 3]), ("?replicas=2", [1, 2]), ("?ts=1", None)]
+    ("query", "loading"),
+    [
+        ("?nodes=node-1,n3", [1, 3]),
+        ("?replicas=2", [1, 2]),
+        ("?replicas=0", [1, 2, 3]),
+        ("?ts=1", None),
+    ],
 )
 async def test_the_query_says_where_to_load(plane, query, loading) -> None:
     async with FakeOllama() as one, FakeOllama() as two, FakeOllama() as three:

@@ -56,49 +56,6 @@ async def test_a_pull_is_one_pull_at_every_node(plane) -> None:
         assert (line["route"], line["detail"]) == ("/api/pull", "node-1, node-2")
 
 
-@pytest.mark.parametrize(
-    ("query", "pulling"),
-    [
-        ("?nodes=node-2", [2]),
-        ("?nodes=n1,node-3,n1", [1, 3]),
-        ("?replicas=1", [2]),
-        ("", [1, 2, 3]),
-    ],
-)
-async def test_the_query_says_which_nodes(plane, query, pulling) -> None:
-    async with (
-        FakeOllama(["llama3.2", "qwen3:8b"]) as one,
-        FakeOllama(["tinyllama"]) as two,
-        FakeOllama(["llama3.2", "qwen3:8b"]) as three,
-    ):
-        await plane.apply(one, two, three)
-        answer = await plane.post(f"/api/pull{query}", {"model": "tinyllama"})
-        assert records(answer)[-1] == {"status": "success"}
-        asked = [
-            i for i, node in enumerate((one, two, three), 1) if "POST /api/pull" in paths(node)
-        ]
-        assert asked == pulling
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "?nodes=nobody",
-        "?nodes=",
-        "?replicas=0",
-        "?replicas=x",
-        "?replicas=2",
-        "?nodes=a&replicas=1",
-    ],
-)
-async def test_nodes_that_make_no_sense_are_refused(plane, query) -> None:
-    async with FakeOllama() as node:
-        await plane.apply(node)
-        answer = await plane.post(f"/api/pull{query}", {"model": "tinyllama"})
-        assert (answer.status, answer.json()["code"]) == (400, "invalid_nodes")
-        assert not node.requests
-
-
 async def test_a_node_that_fails_is_named_and_the_others_keep_the_model(plane) -> None:
     async with FakeOllama() as good, FakeOllama() as bad:
         await plane.apply(good, bad)
