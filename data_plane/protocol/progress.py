@@ -29,6 +29,12 @@ class Record(msgspec.Struct, omit_defaults=True):
     error: str = ""
 
 
+class LeftOutRecord(Record):
+    """A line of ours that names nodes that the order was meant for and did not go to."""
+
+    left_out: tuple[str, ...] = ()
+
+
 class BadRecordError(ValueError):
     """A line that is no progress."""
 

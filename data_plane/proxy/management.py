@@ -20,7 +20,7 @@ import msgspec
 from data_plane.protocol import ask as asking
 from data_plane.protocol import dialects
 from data_plane.protocol.mistakes import BadRequestError
-from data_plane.protocol.progress import Progress, Record, line_of
+from data_plane.protocol.progress import SUCCESS, LeftOutRecord, Progress, Record, line_of
 from data_plane.proxy import intake, targets
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.proxy.orders import Order, Told, members_of, verdict
@@ -59,6 +59,10 @@ TOO_LARGE: Final = (
     "the body of an order may have 4 MiB; send files as blobs (POST /api/blobs/sha256:...) and "
     "name their digests"
 )
+
+
+LEFT_OUT: Final = "left out, since they cannot be used now (do this again later): {nodes}"
+"""Told as a step of the order, which clients show as it is."""
 
 
 class Management:
@@ -101,7 +105,7 @@ class Management:
             base = _canonical(base)
             _check_may_touch(call, base)
         self._check_registry(call, ask.canonical, base)
-        nodes = self._nodes(call, ask, base)
+        nodes, left_out = self._nodes(call, ask, base)
         digests = _digests(members)
         if digests and not targets.wish_in(_query(call), may_replicate=True).names:
             nodes = await self._blobs.having(call, digests, nodes)
@@ -111,11 +115,11 @@ class Management:
             await self._relisting.look_at([each.node for each in told if each.status])
         status, words = _ended(call, told)
         if ask.streaming and call.reply.is_committed:
-            _end_stream(call, status, words)
+            _end_stream(call, status, words, left_out)
         elif words:
             raise _refusal(call, ask.model, status, words)
         else:
-            await call.reply.answer(_json(call, line_of(Record(status="success"))))
+            await call.reply.answer(_json(call, line_of(LeftOutRecord(SUCCESS, left_out=left_out))))
 
     def _check_registry(self, call: Call, canonical: str, base: str) -> None:
         """A node fetches what it shall pull, and the base of what it shall create unless some node
@@ -126,19 +130,24 @@ class Management:
         if canonical and not self._registries.allow(canonical):
             raise RefusedRequestError(ErrorCode.REGISTRY_NOT_ALLOWED)
 
-    def _nodes(self, call: Call, ask: Ask, base: str) -> tuple[PoolNode, ...]:
-        """Where to pull and create; for a push, the first that has the model."""
+    def _nodes(
+        self, call: Call, ask: Ask, base: str
+    ) -> tuple[tuple[PoolNode, ...], tuple[str, ...]]:
+        """Where to pull and create, and the names of those that are left out; for a push, the
+        first that has the model.
+        """
         pools, down = call.view.pools, self._circuits.down
         is_gaining = call.route.path in _GAINING
         wish = targets.wish_in(_query(call), may_replicate=is_gaining)
         if is_gaining:
             wish = replace(wish, at_least=call.view.config.pull_replicas)
-            return targets.placed(wish, pools, ask.canonical, down, base)
+            where = (wish, pools, ask.canonical, down, base)
+            return targets.placed(*where), targets.left_out(*where)
         having = targets.holders(wish, pools, ask.canonical)
         if not having:
             raise _unknown(call, ask.model)
         well = [node for node in having if node.id not in down and node.standby is None]
-        return having if wish.names else ((well or list(having))[0],)
+        return (having if wish.names else ((well or list(having))[0],)), ()
 
     # delete, copy
 
@@ -319,11 +328,14 @@ def _refusal(call: Call, model: str, status: int, words: str) -> RefusedRequestE
     )
 
 
-def _end_stream(call: Call, status: int, words: str) -> None:
+def _end_stream(call: Call, status: int, words: str, left_out: tuple[str, ...]) -> None:
     """The last record. A failure that was told is a clean end; what is cut off must not be."""
     reply, record = call.reply, call.record
+    if left_out:
+        sentence = LEFT_OUT.format(nodes=", ".join(left_out)[:500])
+        reply.write(line_of(LeftOutRecord(sentence, left_out=left_out)), None)
     if not words:
-        reply.write(line_of(Record(status="success")), None)
+        reply.write(line_of(Record(SUCCESS)), None)
     else:
         record.code = ErrorCode.NODE_ERROR
         reply.write(

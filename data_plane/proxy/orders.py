@@ -15,7 +15,7 @@ import msgspec
 from data_plane.protocol.dialects import STREAM_TYPES
 from data_plane.protocol.progress import BadRecordError, Record, read_record
 from data_plane.protocol.routes import Framing
-from data_plane.upstream.faults import Fault, NodeFailedError
+from data_plane.upstream.faults import SENTENCES, Fault, NodeFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,7 +117,7 @@ class Orders:
                 answer.close()
         except NodeFailedError as error:
             self._metrics.attempt(node.name, error.fault)
-            return Told(node, error=str(error))
+            return Told(node, error=f"{SENTENCES[error.fault]} ({error})")
         except TimeoutError:
             self._metrics.attempt(node.name, Fault.STALLED)
             return Told(node, error=f"no answer in {BEGIN_S:.0f} s")

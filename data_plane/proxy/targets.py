@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MAX_FIELDS: Final = 100
 MAX_DIGITS: Final = 9
 _TOO_MUCH: Final = "give either ?nodes= or ?replicas=, each once"
+_NEARLY: Final = {"node": "nodes", "replica": "replicas"}
+"""Whoever writes these means one node, and would be taken to mean all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,9 @@ def wish_in(query: str, *, may_replicate: bool) -> Wish:
         fields = parse_qs(query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise RefusedRequestError(ErrorCode.INVALID_NODES, _TOO_MUCH) from error
+    for wrong, right in _NEARLY.items():
+        if wrong in fields:
+            raise RefusedRequestError(ErrorCode.INVALID_NODES, f"write ?{right}=, not ?{wrong}=")
     nodes, replicas = fields.get("nodes", []), fields.get("replicas", [])
     if len(nodes) + len(replicas) > 1:
         raise RefusedRequestError(ErrorCode.INVALID_NODES, _TOO_MUCH)
@@ -104,7 +109,9 @@ def placed(
     if not nodes:
         raise RefusedRequestError(ErrorCode.NO_HEALTHY_NODE, "no node can be used at the moment")
     if wish.replicas is not None and wish.replicas > len(nodes):
-        sentence = f"there are {len(nodes)} nodes to choose from, not {wish.replicas}"
+        sentence = (
+            f"only {len(nodes)} node(s) could take it now, not {wish.replicas}; ask for fewer"
+        )
         raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
     having = {node.id for node in holders(Wish(), pools, canonical)}
     count = wish.replicas
@@ -118,6 +125,28 @@ def placed(
             counts[node.id] += 1
     ranked = sorted(nodes, key=lambda node: (node.id not in having, counts[node.id], node.name))
     return tuple(ranked[:count])
+
+
+def left_out(
+    wish: Wish, pools: Pools, canonical: str, down: AbstractSet[str], base: str = ""
+) -> tuple[str, ...]:
+    """Names of nodes that `placed` would have chosen had they been well: they stay without the
+    model, or with the version of it that they have, until somebody asks again.
+
+    Of so many nodes as were asked for others took the place of those, unless they have the model.
+    """
+    if wish.names:
+        return ()
+    away = {
+        node.id: node.name
+        for node in pools.nodes.values()
+        if node.wished and (node.standby is not None or node.id in down)
+    }
+    replicas = wish.at_least if wish.replicas is None else wish.replicas
+    for limit in ([base] if base in pools.models else []) + ([canonical] if replicas else []):
+        having = {node.id for node in holders(Wish(), pools, limit)}
+        away = {node_id: name for node_id, name in away.items() if node_id in having}
+    return tuple(sorted(away.values()))
 
 
 def to_load(
@@ -139,7 +168,10 @@ def to_load(
         return nodes if having else ()
     served = [node for node in (entry.active if entry is not None else ()) if node.id not in down]
     if served and wish.replicas is not None and wish.replicas > len(served):
-        sentence = f"there are {len(served)} nodes to choose from, not {wish.replicas}"
+        sentence = (
+            f"only {len(served)} node(s) that can be used now have the model, not {wish.replicas}; "
+            "ask for fewer, or pull it to more first"
+        )
         raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
 
     def rank(node: PoolNode) -> tuple[bool, int, str]:

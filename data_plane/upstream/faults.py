@@ -68,6 +68,27 @@ PROBE_OUTCOMES: Final = {
 """What a fault means for a probe; every other one is `unreachable`."""
 
 
+SENTENCES: Final = {
+    Fault.REFUSED: "nothing listens at its address",
+    Fault.CONNECT_TIMEOUT: "it cannot be reached",
+    Fault.DNS_FAILED: "its host name does not resolve",
+    Fault.TLS_FAILED: "no TLS connection to it can be made",
+    Fault.UNREACHABLE: "it cannot be reached",
+    Fault.ADDRESS_NOT_ALLOWED: "its address is not allowed",
+    Fault.BAD_TOKEN: "its token cannot be opened",
+    Fault.NO_ANSWER: "it closed the connection without an answer",
+    Fault.BAD_HTTP: "what it answers is not HTTP",
+    Fault.BROKEN: "its answer broke off",
+    Fault.BAD_FRAMING: "its answer is not well-formed HTTP",
+    Fault.GIVEN_UP: "it gave up in the middle of its answer",
+    Fault.NODE_DOWN: "it has fallen silent and does not answer probes",
+    Fault.STALLED: "it has fallen silent",
+    Fault.SHUTDOWN: "the proxy shuts down",
+    Fault.NO_RESOURCES: "the proxy has no room for another connection",
+}
+"""What a client is told of a node that it named, or that is one of several."""
+
+
 class NodeFailedError(Exception):
     """An attempt at a node failed."""
 

@@ -5,8 +5,13 @@ from typing import Any
 
 import pytest
 from fakes.ollama import FakeOllama
+from fakes.snapshots import make_snapshot
 
-from shared.snapshot import ProxyConfig
+from data_plane.proxy import targets
+from data_plane.proxy.targets import Wish
+from data_plane.routing.pools import Pools
+from shared.model_names import canonical_name
+from shared.snapshot import Node, ProxyConfig, Verdict
 
 
 def records(answer: Any) -> list[dict[str, Any]]:
@@ -89,6 +94,8 @@ async def test_a_model_is_made_at_as_many_nodes_as_the_proxy_config_says(plane) 
     [
         "?nodes=nobody",
         "?nodes=",
+        "?node=node-1",
+        "?replica=1",
         "?replicas=-1",
         "?replicas=x",
         "?replicas=1000000000",
@@ -102,3 +109,58 @@ async def test_nodes_that_make_no_sense_are_refused(plane, query) -> None:
         answer = await plane.post(f"/api/pull{query}", {"model": "tinyllama"})
         assert (answer.status, answer.json()["code"]) == (400, "invalid_nodes")
         assert not node.requests
+
+
+# nodes that are left out
+
+
+def away(number: int, **more: Any) -> Node:
+    address = "http://127.0.0.1:1"
+    return Node(
+        id=f"n{number}", name=f"node-{number}", address=address, verdict=Verdict.UNHEALTHY, **more
+    )
+
+
+async def test_a_node_that_is_away_is_named_before_the_end(plane) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node, away(2), away(3), away(4, wished=False))
+        lines = records(await plane.post("/api/pull", {"model": "tinyllama"}))
+        assert lines[-1] == {"status": "success"}
+        assert lines[-2]["left_out"] == ["node-2", "node-3"]
+        assert lines[-2]["status"].endswith("(do this again later): node-2, node-3")
+        whole = await plane.post("/api/pull", {"model": "tinyllama", "stream": False})
+        assert whole.json() == {"status": "success", "left_out": ["node-2", "node-3"]}
+
+
+@pytest.mark.parametrize(
+    ("query", "config"),
+    [("?replicas=1", ProxyConfig()), ("", ProxyConfig(pull_replicas=1)), ("?nodes=node-1", None)],
+)
+async def test_where_others_take_its_place_nobody_is_left_out(plane, query, config) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node, away(2), config=config or ProxyConfig())
+        answer = await plane.post(f"/api/pull{query}", {"model": "tinyllama", "stream": False})
+        assert answer.json() == {"status": "success"}
+
+
+@pytest.mark.parametrize(
+    ("wish", "base", "left_out"),
+    [
+        (Wish(), "", ("also-away", "away")),
+        (Wish(replicas=0, at_least=1), "", ("also-away", "away")),
+        (Wish(replicas=1), "", ("away",)),  # its version would stay the old one
+        (Wish(at_least=1), "", ("away",)),
+        (Wish(), "base", ("also-away",)),  # made only where the base is
+        (Wish(("one",)), "", ()),
+    ],
+)
+def test_who_is_left_out(wish, base, left_out) -> None:
+    holdings = {
+        "one": ["qwen3", "base"],
+        "away": ["qwen3"],
+        "also-away": ["base"],
+        "off": ["qwen3"],
+    }
+    pools = Pools.build(make_snapshot(holdings, unhealthy=["away"], disabled=["off"]))
+    canonical, based = canonical_name("qwen3"), canonical_name(base) if base else ""
+    assert targets.left_out(wish, pools, canonical, {"also-away"}, based) == left_out
