@@ -51,7 +51,7 @@ from data_plane.routing.model_circuit import ModelCircuits
 from data_plane.routing.policy import Policy
 from data_plane.routing.pools import key_of
 from data_plane.sync.applied import AppliedState
-from data_plane.sync.learned import Memory
+from data_plane.sync.learned import Left, Memory
 from data_plane.sync.questions import Respondent
 from data_plane.sync.reporter import Reporter
 from data_plane.sync.subscriber import Subscriber, connect
@@ -116,7 +116,9 @@ class App:
             latencies=self.latencies.values,
             slow_start_s=settings.slow_start_s,
         )
-        self.memory = Memory(self.policy, settings.data_dir / "data_plane", log, self.metrics)
+        self.redis = connect(settings.redis_url)
+        left = Left(self.redis, settings.instance)
+        self.memory = Memory(self.policy, settings.data_dir / "data_plane", left, log, self.metrics)
         self._wire_upstream()
         self.account = Account(
             instance=settings.instance,
@@ -164,7 +166,6 @@ class App:
 
     def _wire_sync(self) -> None:
         settings = self.settings
-        self.redis = connect(settings.redis_url)
         self.respondent = Respondent(
             redis=self.redis,
             instance=settings.instance,

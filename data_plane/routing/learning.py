@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from itertools import islice
 from math import exp, inf, log
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 WINDOW: Final = 16
 REMEMBERED: Final = 4
@@ -186,11 +189,20 @@ class Pair:
         """The reverse of `dump`."""
         pair = cls()
         pair.count = REMEMBERED
-        pair.prefill = [value for value in kept.prefill if value > 0][-WINDOW:]
-        pair.steps = [value for value in kept.steps if value > 0][-WINDOW:]
-        pair.load_s, pair.first_byte_s = kept.load_s, kept.first_byte_s
-        pair._levels = {most: [free, waited] for most, free, waited in kept.slots if most > 0}
+        pair.prefill, pair.steps = _sound(kept.prefill)[-WINDOW:], _sound(kept.steps)[-WINDOW:]
+        pair.load_s = next(iter(_sound([kept.load_s])), None)
+        pair.first_byte_s = next(iter(_sound([kept.first_byte_s])), None)
+        pair._levels = {
+            most: [free, waited]
+            for most, free, waited in kept.slots
+            if 0 < most <= MOST_SLOTS and 0.0 <= free <= MOST and 0.0 <= waited <= MOST
+        }
         return pair
+
+
+LEAST: Final = 1e-9
+MOST: Final = 1e9
+"""Of what a restart is told: within these no formula divides by zero, whoever wrote it."""
 
 
 class _Dumped(msgspec.Struct):
@@ -320,8 +332,9 @@ class Learned:
             node_id: {key: Pair.of(dumped) for key, dumped in pairs.items()}
             for node_id, pairs in told.pairs.items()
         }
-        for key, (factor, prompt, output) in told.habits.items():
-            self.habits[key] = Habits.of(factor, prompt, output)
+        for key, numbers in told.habits.items():
+            if len(_sound(numbers)) == len(numbers):
+                self.habits[key] = Habits.of(*numbers)
         self._rates.clear()
         self._guesses.clear()
 
@@ -402,6 +415,10 @@ _UNKNOWN: Final = Pair()
 def quantile(samples: list[float], share: float) -> float:
     """The sample below which about this share of them lies."""
     return sorted(samples)[int(share * (len(samples) - 1) + 0.5)]
+
+
+def _sound(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and LEAST <= value <= MOST]
 
 
 def thinned(samples: list[float]) -> list[float]:

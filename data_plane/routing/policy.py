@@ -406,6 +406,11 @@ class Policy:
 
     # Restarts
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether there is anything that a restart would lose."""
+        return bool(self._learned.pairs or self._learned.habits)
+
     def learned(self) -> bytes:
         """What a restart shall know, as JSON."""
         return self._learned.dump()
