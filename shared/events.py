@@ -25,15 +25,18 @@ class ProbeOutcome(StrEnum):
 CURES: Final[dict[ProbeOutcome, str]] = {
     ProbeOutcome.OK: "the node answers",
     ProbeOutcome.REFUSED: (
-        "nothing listens at this address; start Ollama there, with OLLAMA_HOST=0.0.0.0 when it "
-        "runs on another machine"
+        "nothing listens at this address; check the port (Ollama's is 11434), and start Ollama "
+        "there, with OLLAMA_HOST=0.0.0.0 when it runs on another machine"
     ),
     ProbeOutcome.TIMEOUT: "no answer in time; check the address, the firewall and the node's load",
     ProbeOutcome.DNS_FAILED: "the host name does not resolve; check its spelling",
     ProbeOutcome.TLS_FAILED: "the TLS handshake failed; check the certificate, or use http://",
     ProbeOutcome.UNREACHABLE: "the connection broke; check the network and the node",
     ProbeOutcome.UNAUTHORIZED: "the node asks for a credential; set its token",
-    ProbeOutcome.NOT_OLLAMA: "something answers there, but not as an Ollama server does",
+    ProbeOutcome.NOT_OLLAMA: (
+        "something answers there, but not as an Ollama server does; check the address and the port "
+        "(Ollama's is 11434)"
+    ),
     ProbeOutcome.ADDRESS_NOT_ALLOWED: (
         "the address is not in the networks where nodes may be (AIVONX_NODE_ALLOWED_CIDRS)"
     ),

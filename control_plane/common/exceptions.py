@@ -45,6 +45,19 @@ _CODES: Final[dict[int, str]] = {
     status.HTTP_429_TOO_MANY_REQUESTS: "throttled",
 }
 
+_SENTENCES: Final = {
+    "not_authenticated": (
+        "Sign in with POST /api/account/login, and send the access token that it gives as "
+        "'Authorization: Bearer <token>'."
+    ),
+    "token_not_valid": (
+        "This access token is expired (each lives five minutes), revoked or mistyped; get another "
+        "one with POST /api/account/refresh or /api/account/login."
+    ),
+    "unsupported_media_type": "Send JSON, with the header Content-Type: application/json.",
+}
+"""By code, where the words of the libraries do not say what to do next."""
+
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | JsonResponse | None:
     """DRF's hook. None leaves the error to Django, which logs it and answers 500 in our shape."""
@@ -64,8 +77,11 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | J
     if response is None or not isinstance(error, exceptions.APIException):
         return response
     _answer_in_json(context.get("request"))
+    code = _code(error)
     detail, errors = _explain(error)
-    response.data = body(detail, _code(error), errors)
+    if not isinstance(error, ApiError):
+        detail = _SENTENCES.get(code, detail)
+    response.data = body(detail, code, errors)
     for name, value in getattr(error, "headers", {}).items():
         response[name] = value
     return response

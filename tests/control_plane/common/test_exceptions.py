@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework_simplejwt.exceptions import InvalidToken
+from rest_framework_simplejwt.settings import api_settings
 
 from control_plane.common.errors import ApiError
 from control_plane.common.exceptions import exception_handler
@@ -31,6 +34,22 @@ def test_each_error_has_its_status_and_code(error, status, code):
     assert set(response.data) == {"detail", "code", "errors", "request_id"}
     assert response.data["code"] == code
     assert isinstance(response.data["detail"], str)
+
+
+@pytest.mark.parametrize(
+    ("error", "next_step"),
+    [
+        (exceptions.NotAuthenticated(), "POST /api/account/login"),
+        (InvalidToken(), "POST /api/account/refresh"),
+        (exceptions.UnsupportedMediaType("text/plain"), "Content-Type: application/json"),
+    ],
+)
+def test_an_error_of_a_library_says_what_to_do_next(error, next_step):
+    assert next_step in exception_handler(error, {}).data["detail"]
+
+
+def test_five_minutes_are_what_an_access_token_lives():
+    assert timedelta(minutes=5) == api_settings.ACCESS_TOKEN_LIFETIME
 
 
 @pytest.mark.parametrize("error", [OperationalError("x"), InterfaceError("x")])
