@@ -56,7 +56,8 @@ def explained_now(
     if answer is None:
         detail = (
             f"The data plane {asked} did not answer within {PATIENCE_S:.0f} s: it may have just "
-            "stopped, have no snapshot yet, or be of an older release. See /api/proxy/state."
+            "stopped, have no snapshot yet, or be of an older release. See /api/proxy/state and "
+            "the data plane's log."
         )
         raise ApiError(503, "no_answer", detail, headers={"Retry-After": "2"})
     return _public(model, answer)

@@ -141,7 +141,7 @@ class Foresight:
         """What each of them scores, and whether a load hangs there."""
         strategy, loads = pools.strategy_of(arrival.canonical), self._leases.counts
         latencies: dict[str, float] = {}
-        if strategy is Strategy.LOWEST_LATENCY:
+        if strategy is Strategy.LOWEST_LATENCY and arrival.canonical in pools.models:
             latencies = self._policy.first_bytes(arrival, pools, self._now())
         found = []
         for each, is_hanging in self._policy.estimates(arrival, holders, self._now()):

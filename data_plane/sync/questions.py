@@ -64,10 +64,18 @@ class Respondent:
         """Answer until cancelled."""
         while True:
             question = await self._waiting.get()
-            answer = self._answer(question)
+            answer = self._thought(question)
             if answer is not None:
                 await self._tell(keys.answers(question.id), questions.encode(answer))
             await asyncio.sleep(GAP_S)
+
+    def _thought(self, question: Question) -> Answer | None:
+        """An answer; None, and a line in the log, when one question was too much for us."""
+        try:
+            return self._answer(question)
+        except Exception as error:  # noqa: BLE001 - the questions after it are answered
+            self._log.error("question_failed", error=error, question=question.id)
+            return None
 
     async def _tell(self, key: str, data: bytes) -> None:
         try:

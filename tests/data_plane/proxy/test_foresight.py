@@ -100,12 +100,22 @@ async def test_a_request_that_would_be_held_is_said_to_be_held(plane) -> None:
         assert (said.outcome, said.node_id) == (Outcome.HELD, "n1")
 
 
-async def test_a_model_that_nobody_has_is_unknown_and_every_node_says_so(plane) -> None:
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_a_model_that_nobody_has_is_unknown_and_every_node_says_so(plane, strategy) -> None:
     async with FakeOllama() as first, FakeOllama() as second:
-        await plane.apply(first, second)
+        await plane.apply(first, second, config=ProxyConfig(strategy=strategy))
         said = asked(plane, "nobody-has-it")
         assert (said.outcome, said.node_id) == (Outcome.UNKNOWN_MODEL, "")
         assert set(bars(said).values()) == {Bar.NO_MODEL}
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_a_model_of_the_cloud_goes_to_any_node(plane, strategy) -> None:
+    async with FakeOllama() as first, FakeOllama() as second:
+        await plane.apply(first, second, config=ProxyConfig(strategy=strategy))
+        said = asked(plane, "gpt-oss:120b-cloud")
+        assert (said.outcome, said.node_id in {"n1", "n2"}) == (Outcome.SENT, True)
+        assert set(bars(said).values()) == {None}
 
 
 async def test_a_name_that_is_none_has_no_answer(plane) -> None:

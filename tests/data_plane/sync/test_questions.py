@@ -40,6 +40,19 @@ async def test_a_question_is_answered_and_the_answer_expires(make_plane, engine)
     assert 0 < engine.client.ttl(key) <= keys.ANSWERS_TTL_S
 
 
+async def test_a_question_that_is_too_much_is_logged_and_the_next_is_answered(
+    make_plane, engine
+) -> None:
+    plane = await started(make_plane, engine)
+    foresight, plane.app.foresight = plane.app.foresight, None
+    ask(engine, 1)
+    await plane.until(lambda: plane.lines("question_failed"))
+    plane.app.foresight = foresight
+    key = ask(engine, 2)
+    await plane.until(lambda: answered(engine, key))
+    assert not plane.lines("task_failed")
+
+
 async def test_others_and_what_is_no_question_are_left_alone(make_plane, engine) -> None:
     plane = await started(make_plane, engine)
     engine.client.publish(keys.HINTS, b"{")
