@@ -9,7 +9,12 @@ from rest_framework import serializers
 
 from control_plane.accounts.models import ROLES, SCOPES, ApiKey, AuditRecord, User
 from control_plane.accounts.patterns import MAX_PATTERNS, canonical_pattern
-from control_plane.common.fields import ShortListField, SparseFieldsMixin, StrictFieldsMixin
+from control_plane.common.fields import (
+    NamedChoiceField,
+    ShortListField,
+    SparseFieldsMixin,
+    StrictFieldsMixin,
+)
 from control_plane.common.roles import Role
 from shared.credentials import PREFIX
 from shared.model_names import MAX_LENGTH, InvalidModelNameError
@@ -47,7 +52,7 @@ class UserCreateSerializer(StrictFieldsMixin, serializers.ModelSerializer[User])
         max_length=MAX_USERNAME_LENGTH,
         validators=User.username.field.validators,
     )
-    role = serializers.ChoiceField(choices=ROLES, default=Role.VIEWER.value)
+    role = NamedChoiceField(choices=ROLES, default=Role.VIEWER.value)
     password = PasswordField()
 
     class Meta:
@@ -60,7 +65,7 @@ class UserCreateSerializer(StrictFieldsMixin, serializers.ModelSerializer[User])
 class UserEditSerializer(StrictFieldsMixin, serializers.Serializer[User]):
     """What an admin may change of a user. `password` sets a new one and ends their sessions."""
 
-    role = serializers.ChoiceField(choices=ROLES, required=False)
+    role = NamedChoiceField(choices=ROLES, required=False)
     is_active = serializers.BooleanField(required=False)
     password = PasswordField(required=False)
 
@@ -127,7 +132,7 @@ class AllowedModelsField(ShortListField):
 class ScopesField(ShortListField):
     """What a key is for: each scope once, in the order of `Scope`."""
 
-    child = serializers.ChoiceField(choices=SCOPES)
+    child = NamedChoiceField(choices=SCOPES)
 
     def to_internal_value(self, data: Any) -> list[str]:
         """Bring them into one form, so that an edit of nothing is seen as one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NoReturn
 
 from rest_framework import serializers
 
@@ -35,6 +35,16 @@ class ShortListField(serializers.ListField):
             self.fail("max_length", max_length=self.max_length)
         values: list[Any] = super().to_internal_value(data)
         return values
+
+
+class NamedChoiceField(serializers.ChoiceField):
+    """A choice that is refused with the names of what there is to choose from."""
+
+    default_error_messages: ClassVar = {"invalid_choice": "Give one of {names}."}
+
+    def fail(self, key: str, **values: Any) -> NoReturn:
+        """Raise ValidationError."""
+        super().fail(key, **values, names=", ".join(str(name) for name in self.choices))
 
 
 class SparseFieldsMixin:

@@ -6,12 +6,15 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from control_plane.common.fields import NamedChoiceField
 from control_plane.proxy_config.models import ProxyConfig
 from control_plane.proxy_config.selectors import FIELDS, OWN_FIELDS
 
 
 class ProxyConfigSerializer(serializers.ModelSerializer[ProxyConfig]):
     """Every value that an operator may tune, and which edit this is."""
+
+    serializer_choice_field = NamedChoiceField
 
     revision = serializers.IntegerField(
         required=False,

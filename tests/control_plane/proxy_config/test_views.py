@@ -86,6 +86,13 @@ def test_a_wish_that_cannot_be_kept_says_what_to_write(as_operator: APIClient) -
     assert said == "'qwen3:latest' and 'qwen3' are one model; give it once."
 
 
+def test_a_choice_that_is_none_is_told_what_there_is(as_operator: APIClient) -> None:
+    answer = as_operator.patch(CONFIG, {"strategy": "fastest"})
+    assert answer.status_code == 400
+    said = ["Give one of least_active, lowest_latency, predicted."]
+    assert answer.data["errors"] == {"strategy": said}
+
+
 def test_how_many_nodes_a_pull_is_for(as_operator: APIClient) -> None:
     assert proxy_config_current().pull_replicas == 0
     answer = as_operator.patch(CONFIG, {"pull_replicas": 2})
