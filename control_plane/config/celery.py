@@ -8,6 +8,7 @@ expires, so that an outage is not followed by a burst.
 from __future__ import annotations
 
 import os
+import ssl
 from typing import Any
 
 from celery import Celery
@@ -21,6 +22,7 @@ from shared import keys
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "control_plane.config.settings")
 
 BROKER_TIMEOUT_S = 1.0
+IS_TLS = settings.REDIS_URL.startswith("rediss:")
 VISIBILITY_TIMEOUT_S = 300
 
 app = Celery("control_plane")
@@ -33,6 +35,8 @@ def tick(task: str, every_s: float) -> dict[str, Any]:
 
 app.conf.update(
     broker_url=settings.REDIS_URL,
+    # Left to itself, kombu takes any certificate for Redis'. RedBeat goes by this as well.
+    broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if IS_TLS else None,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options={

@@ -7,6 +7,7 @@ async with FaultProxy("127.0.0.1", 6379) as link:
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -29,10 +30,13 @@ class _Pair:
 class FaultProxy:
     """Forwards to one host and port; the knobs may be turned while connections are open."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Nothing listens before the `async with`."""
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        """Nothing listens before the `async with`. With `tls` clients must speak it; the server is
+        spoken to in the clear.
+        """
         self._host = host
         self._port = port
+        self._tls = tls
         self._pairs: set[_Pair] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
@@ -70,7 +74,9 @@ class FaultProxy:
 
     async def up(self) -> None:
         """Listen, after `down` on the same port."""
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._listener = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self._tls
+        )
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
