@@ -169,7 +169,7 @@ def to_load(
     served = [node for node in (entry.active if entry is not None else ()) if node.id not in down]
     if served and wish.replicas is not None and wish.replicas > len(served):
         sentence = (
-            f"only {len(served)} node(s) that can be used now have the model, not {wish.replicas}; "
+            f"only {len(served)} node(s) have the model and can be used now, not {wish.replicas}; "
             "ask for fewer, or pull it to more first"
         )
         raise RefusedRequestError(ErrorCode.INVALID_NODES, sentence)
