@@ -49,6 +49,11 @@ class Job(models.Model):
     is_warmth = models.BooleanField(
         default=False, help_text="Asked for by `warm_models` of the proxy config, not by a user."
     )
+    left_out = models.JSONField(
+        default=list,
+        help_text="Of a pull that named no nodes: names of those that could not be used, and did "
+        "not get it. Pull again when they are back.",
+    )
     state = models.CharField(max_length=16, choices=STATES, default=State.QUEUED.value)
     is_cancelling = models.BooleanField(default=False)
     created_by = models.ForeignKey(

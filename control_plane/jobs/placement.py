@@ -64,6 +64,20 @@ def nodes_for(
     return found
 
 
+def left_out_of(
+    kind: Kind, canonical: str, named: Sequence[str] | None, replicas: int | None
+) -> list[str]:
+    """Names of nodes that `nodes_for` would have taken for a pull had they been well. Of so many as
+    were asked for others took their place, unless they have the model.
+    """
+    if kind is not Kind.PULL or named is not None:
+        return []
+    away = _nodes().filter(active=True, health=Verdict.UNHEALTHY.value)
+    if proxy_config_current().pull_replicas if replicas is None else replicas:
+        away = away.filter(nodes_holding(canonical))
+    return [node.name for node in away]
+
+
 _IN_ACTIVE_POOL: Final = Q(active=True) & ~Q(health=Verdict.UNHEALTHY.value)
 
 

@@ -245,6 +245,12 @@ class JobSerializer(SparseFieldsMixin, serializers.ModelSerializer[Job]):
 class JobDetailSerializer(JobSerializer):
     """A job with its part at each node."""
 
+    left_out = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="Of a pull that named no nodes: names of those that could not be used, and did "
+        "not get it. Pull again when they are back.",
+    )
     notice = serializers.SerializerMethodField(
         help_text="What the config will do about it; empty when nothing."
     )
@@ -253,7 +259,7 @@ class JobDetailSerializer(JobSerializer):
     class Meta(JobSerializer.Meta):
         """With the parts at the end."""
 
-        fields: ClassVar = [*JobSerializer.Meta.fields, "notice", "parts"]
+        fields: ClassVar = [*JobSerializer.Meta.fields, "left_out", "notice", "parts"]
         read_only_fields = fields
 
     def get_notice(self, job: Job) -> str:

@@ -22,7 +22,7 @@ from control_plane.jobs.errors import (
     TooManyJobsError,
 )
 from control_plane.jobs.models import OPEN, Job, JobPart, State
-from control_plane.jobs.placement import nodes_for
+from control_plane.jobs.placement import left_out_of, nodes_for
 from control_plane.nodes.orders import Kind
 from shared.model_names import ModelName
 
@@ -67,7 +67,8 @@ def job_create(
         keep_alive=values.get("keep_alive"),
         created_by=actor,
     )
-    nodes = nodes_for(kind, name.canonical, values.get("nodes"), values.get("replicas"))
+    where = (kind, name.canonical, values.get("nodes"), values.get("replicas"))
+    nodes, job.left_out = nodes_for(*where), left_out_of(*where)
     parts = [
         JobPart(job=job, node_id=node.pk, node_name=node.name, canonical=job.canonical)
         for node in nodes

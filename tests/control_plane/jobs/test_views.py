@@ -13,6 +13,7 @@ from control_plane.jobs import runs, services
 from control_plane.jobs.models import Job, JobPart
 from control_plane.nodes.models import Node
 from shared.registries import Registries
+from shared.snapshot import Verdict
 
 if TYPE_CHECKING:
     from rest_framework.test import APIClient
@@ -204,6 +205,23 @@ def test_the_proxy_config_says_how_many_nodes_where_the_operator_does_not(
     assert pulling("llama3.2", nodes=["three"]) == {"three"}
     as_operator.patch("/api/proxy/config", {"pull_replicas": 9})
     assert pulling("tinyllama") == {"one", "two", "three"}  # as many as there are
+
+
+def test_a_pull_names_the_nodes_that_it_leaves_out(make_node, as_operator: APIClient) -> None:
+    make_node(name="well")
+    for name in ("away", "holder-away"):
+        make_node(name=name, health=Verdict.UNHEALTHY.value)
+    make_node(name="unwished", active=False, health=Verdict.UNHEALTHY.value)
+    give(Node.objects.get(name="holder-away"), library("qwen3:latest"))
+
+    def left_out(model: str, **wish: Any) -> list[str]:
+        path = as_operator.post(PULL, {"model": model, **wish})["Location"]
+        return as_operator.get(path).data["left_out"]
+
+    assert left_out("gemma3") == ["away", "holder-away"]
+    assert left_out("mistral", replicas=1) == []  # another one took their place
+    assert left_out("qwen3", replicas=1) == ["holder-away"]  # it keeps its old version
+    assert left_out("tinyllama", nodes=["well"]) == []
 
 
 def test_a_load_with_replicas_0_is_for_every_holder(make_node, as_operator: APIClient) -> None:
