@@ -12,7 +12,7 @@ from rest_framework import serializers
 
 from control_plane.common.fields import ShortListField, SparseFieldsMixin, StrictFieldsMixin
 from control_plane.jobs.matrix import PLACES
-from control_plane.jobs.models import KINDS, OPEN, PART_STATES, STATES, Job, JobPart, State
+from control_plane.jobs.models import KINDS, PART_STATES, STATES, Job, JobPart, State
 from control_plane.jobs.placement import MAX_NODES
 from control_plane.jobs.selectors import COUNTED, percent
 from control_plane.jobs.warmth import Standing
@@ -277,7 +277,7 @@ def _percent(state: str, completed_bytes: int, total_bytes: int) -> float | None
     if state == State.SUCCEEDED:
         return 100.0
     so_far = percent(completed_bytes, total_bytes)
-    return so_far if so_far is None or state not in OPEN else min(so_far, 99.9)
+    return None if so_far is None else min(so_far, 99.9)
 
 
 class LoadedCellSerializer(serializers.Serializer[Any]):

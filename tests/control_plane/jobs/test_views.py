@@ -271,6 +271,16 @@ def test_a_retry_that_meets_another_job_is_refused(make_node, as_operator: APICl
     assert Job.objects.get(pk=first["id"]).state == "failed"
 
 
+def test_what_a_node_has_not_done_is_not_100_percent(make_node, as_operator: APIClient) -> None:
+    for name in ("one", "two"):
+        make_node(name=name)
+    path = f"{JOBS}/{as_operator.post(PULL, {'model': 'qwen3'}).data['id']}"
+    JobPart.objects.filter(node_name="one").update(total_bytes=9, completed_bytes=9)
+    for state, shown in (("partial", 99.9), ("succeeded", 100.0)):
+        Job.objects.update(state=state)
+        assert as_operator.get(path).data["percent"] == shown
+
+
 def test_cancel_and_retry_say_when_there_is_nothing_to_do(
     make_node, as_operator: APIClient
 ) -> None:
