@@ -194,5 +194,5 @@ class Fleet:
             runner = place.runners.get(key)
             if runner is not None:
                 blocks = unpack(prompt.blocks)
-                runner.prompts.put(blocks)
+                runner.prompts.put(blocks, now)
                 self._shortlists.sent(node_id, key, blocks)

@@ -370,11 +370,14 @@ class Policy:
         return weigh(node, place, rates, demand, now, others=others, beside=beside, loss=self._loss)
 
     def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:
-        """What it costs that a runner leaves: its load, as far as it will be wanted again soon."""
+        """What it costs that a runner leaves: its load and what it has cached, as far as they will
+        be wanted again soon.
+        """
         copies = max(len(self._shadow.holding(runner.key)) - 1, 0)
         wanted = self._learned.of_model(runner.key).per_second(now) * 60.0 / (1.0 + 2.0 * copies)
-        load_s = self._learned.rates(node.id, runner.key, self._sizes, node.max_parallel).load_s
-        return min(1.0, wanted) * load_s * (0.5 if copies else 1.0)
+        rates = self._learned.rates(node.id, runner.key, self._sizes, node.max_parallel)
+        load_s = min(1.0, wanted) * rates.load_s * (0.5 if copies else 1.0)
+        return load_s + runner.prompts.worth(now) / rates.prefill
 
     def _demand(self, arrival: Arrival, now: float) -> Demand:
         key = self._key(arrival)

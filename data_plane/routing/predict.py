@@ -120,7 +120,8 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
         if runner.ready_at > now:
             load_s = runner.ready_at - now
         if demand.blocks and runner.prompts.kept:
-            hit = runner.prompts.hit(demand.blocks)
+            hit, lost = runner.prompts.hit(demand.blocks, now)
+            eviction_s = lost / rates.prefill
     elif place is None:
         load_s = rates.load_s
     else:

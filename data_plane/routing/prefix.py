@@ -8,6 +8,7 @@ halving, and no text is kept. (As the prefix caches of vLLM and of llm-d's route
 from __future__ import annotations
 
 from hashlib import blake2b
+from math import exp
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ KEPT: Final = 16
 
 FIRST_DEPTH: Final = 4
 """Prompts that a runner is taken to have cached, until it is known better."""
+
+BLOCK_TOKENS: Final = BLOCK_BYTES // 4
+RETURN_S: Final = 60.0
+"""The chance that somebody goes on from a prompt falls by e in this time. Found by simulation: with
+two minutes, or half or twice the weight, less is won."""
 
 REUSE_SHARE: Final = 0.1
 """llama-server continues a cached prompt when this much of the new one agrees (its default)."""
@@ -61,7 +67,7 @@ def common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 class Prompts:
     """What one runner has worked on, the latest first, and how much of it is still cached."""
 
-    __slots__ = ("depth", "kept")
+    __slots__ = ("at", "depth", "kept")
 
     def __init__(self) -> None:
         self.depth = FIRST_DEPTH
@@ -69,6 +75,9 @@ class Prompts:
 
         self.kept: list[tuple[int, ...]] = []
         """The latest first."""
+
+        self.at: list[float] = []
+        """When each of them came (s)."""
 
     def longest(self, blocks: tuple[int, ...], depth: int) -> tuple[int, int]:
         """Of the latest `depth`: the most blocks in common, and at which place (0: the latest).
@@ -84,22 +93,39 @@ class Prompts:
                     best, place = length, position
         return best, place
 
-    def hit(self, blocks: tuple[int, ...]) -> float:
-        """The share of the prompt that is expected to be cached."""
+    def hit(self, blocks: tuple[int, ...], now: float) -> tuple[float, float]:
+        """The share of the prompt that is expected to be cached; and the tokens of other prompts
+        that have to give way to it, each as likely as somebody still goes on from it.
+        """
         if not blocks or not self.kept:
-            return 0.0
-        length, _ = self.longest(blocks, self.depth)
-        return length / len(blocks)
+            return 0.0, 0.0
+        length, place = self.longest(blocks, self.depth)
+        share = length / len(blocks)
+        if share <= REUSE_SHARE:
+            if len(self.kept) < self.depth:
+                return share, 0.0  # there is room beside them
+            length, place = 0, self.depth - 1
+        lost = len(self.kept[place]) - length
+        if not lost:
+            return share, 0.0  # it goes on from there
+        return share, lost * BLOCK_TOKENS * exp((self.at[place] - now) / RETURN_S)
 
-    def put(self, blocks: tuple[int, ...]) -> None:
+    def worth(self, now: float) -> float:
+        """Tokens that would have to be read again if the runner left, by the same chance."""
+        cached = zip(self.kept[: self.depth], self.at, strict=False)
+        blocks = sum(len(kept) * exp((at - now) / RETURN_S) for kept, at in cached)
+        return blocks * BLOCK_TOKENS
+
+    def put(self, blocks: tuple[int, ...], now: float) -> None:
         """The runner works on this prompt: in place of the one that it goes on from, if any."""
         if not blocks:
             return
         length, position = self.longest(blocks, KEPT)
         if length / len(blocks) > REUSE_SHARE and length == len(self.kept[position]):
-            del self.kept[position]
+            del self.kept[position], self.at[position]
         self.kept.insert(0, blocks)
-        del self.kept[KEPT:]
+        self.at.insert(0, now)
+        del self.kept[KEPT:], self.at[KEPT:]
 
     def learn(self, expected: tuple[float, int], measured: float) -> None:
         """What was in common with some prompt (share, place), and the share found to be cached."""

@@ -309,7 +309,7 @@ class Shadow:
         if flight.arrival.blocks:
             length, place_of = runner.prompts.longest(flight.arrival.blocks, KEPT)
             flight.common = length / len(flight.arrival.blocks), place_of
-        runner.prompts.put(flight.arrival.blocks)
+        runner.prompts.put(flight.arrival.blocks, now)
         runner.used_at = now
         place.active += 1
         place.arrived(now)

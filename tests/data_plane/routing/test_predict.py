@@ -8,6 +8,7 @@ from data_plane.routing.events import Arrival
 from data_plane.routing.learning import Rates
 from data_plane.routing.pools import Pools
 from data_plane.routing.predict import Demand, lacks, weigh
+from data_plane.routing.prefix import BLOCK_TOKENS, FIRST_DEPTH
 from data_plane.routing.shadow import Flight, Shadow
 
 NODE = Pools.build(make_snapshot({"a": ["m"]})).nodes["a"]
@@ -63,9 +64,17 @@ def test_a_node_that_nothing_is_known_of_has_to_load() -> None:
 
 def test_what_is_cached_is_not_read_again() -> None:
     shadow = shadow_with("m")
-    shadow.place("a").runners["m"].prompts.put((1, 2, 3, 4))
+    shadow.place("a").runners["m"].prompts.put((1, 2, 3, 4), 0.0)
     demand = Demand("m", "", 500.0, 100.0, (1, 2, 3, 9), 6_000.0)
     assert weighed(shadow, demand).uncached == pytest.approx(125.0)
+
+
+def test_what_gives_way_in_a_cache_costs_what_it_takes_to_read() -> None:
+    shadow = shadow_with("m")
+    for number in range(FIRST_DEPTH):
+        shadow.place("a").runners["m"].prompts.put((number, 7, 8, 9, 10), 0.0)
+    demand = Demand("m", "", 500.0, 100.0, (77, 78), 6_000.0)
+    assert weighed(shadow, demand).eviction_s == pytest.approx(5 * BLOCK_TOKENS / RATES.prefill)
 
 
 def test_answers_together_are_slower_each() -> None:

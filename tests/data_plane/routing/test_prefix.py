@@ -1,13 +1,18 @@
 """Which beginning of a prompt a node has in its cache."""
 
+from math import e, exp
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_plane.routing.prefix import (
     BLOCK_BYTES,
+    BLOCK_TOKENS,
     FIRST_DEPTH,
     KEPT,
     MAX_BYTES,
+    RETURN_S,
     Prompts,
     block_hashes,
     common,
@@ -46,25 +51,47 @@ def blocks(*numbers):
 
 def test_the_share_that_is_cached_is_that_of_the_best_prompt() -> None:
     prompts = Prompts()
-    prompts.put(blocks(1, 2, 3, 4))
-    prompts.put(blocks(1, 9))
-    assert prompts.hit(blocks(1, 2, 7, 8)) == 0.5
-    assert prompts.hit(blocks(5, 6)) == 0.0
-    assert prompts.hit(()) == 0.0
+    prompts.put(blocks(1, 2, 3, 4), 0.0)
+    prompts.put(blocks(1, 9), 0.0)
+    assert prompts.hit(blocks(1, 2, 7, 8), 0.0)[0] == 0.5
+    assert prompts.hit(blocks(5, 6), 0.0) == (0.0, 0.0)
+    assert prompts.hit((), 0.0) == (0.0, 0.0)
+
+
+def test_what_gives_way_is_the_prompt_that_is_begun_like_ours_else_the_oldest() -> None:
+    prompts = Prompts()
+    for number, at in ((1, 0.0), (2, 30.0), (3, 50.0)):
+        prompts.put(blocks(number, 70, 80, 90), at)
+    assert prompts.hit(blocks(8, 9), 60.0) == (0.0, 0.0)  # there is room for a fourth
+    prompts.put(blocks(4, 70, 80, 90), 55.0)
+    oldest = 4 * BLOCK_TOKENS * exp(-60.0 / RETURN_S)
+    assert prompts.hit(blocks(8, 9), 60.0) == (0.0, pytest.approx(oldest))
+    begun_alike = 3 * BLOCK_TOKENS * exp(-30.0 / RETURN_S)
+    assert prompts.hit(blocks(2, 9), 60.0) == (0.5, pytest.approx(begun_alike))
+    assert prompts.hit(blocks(2, 70, 80, 90, 100), 60.0) == (0.8, 0.0)  # it goes on from there
+
+
+def test_the_worth_of_a_cache_is_what_would_be_read_again() -> None:
+    prompts = Prompts()
+    assert prompts.worth(0.0) == 0.0
+    for number in range(FIRST_DEPTH + 1):
+        prompts.put(blocks(number, 7), 0.0)
+    assert prompts.worth(0.0) == FIRST_DEPTH * 2 * BLOCK_TOKENS
+    assert prompts.worth(RETURN_S) == pytest.approx(FIRST_DEPTH * 2 * BLOCK_TOKENS / e)
 
 
 def test_a_conversation_that_goes_on_takes_one_place() -> None:
     prompts = Prompts()
     for length in range(1, 40):
-        prompts.put(tuple(range(length)))
-    prompts.put(blocks(77))
+        prompts.put(tuple(range(length)), 0.0)
+    prompts.put(blocks(77), 0.0)
     assert prompts.longest(tuple(range(39)), 2) == (39, 1)
 
 
 def test_old_prompts_are_forgotten() -> None:
     prompts = Prompts()
     for number in range(KEPT + 1):
-        prompts.put(blocks(number + 100))
+        prompts.put(blocks(number + 100), 0.0)
     assert prompts.longest(blocks(100), 99) == (0, 0)
     assert prompts.longest(blocks(101), 99) == (1, KEPT - 1)
 
