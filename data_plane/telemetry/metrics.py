@@ -40,6 +40,9 @@ OTHER: Final = "other"
 MAX_CHILDREN: Final = 4_096
 """Label combinations kept per family; beyond it they count as `other`."""
 
+COUNTED_TOGETHER: Final = 64
+"""Requests that have ended and wait to be counted, at most."""
+
 
 class Metrics:
     """The metrics of one process, in a registry of their own."""
@@ -108,6 +111,9 @@ class Metrics:
         self._ended: dict[tuple[str, str, int, str], list[int]] = {}
         """Requests, prompt and answer tokens by route, outcome, status and model."""
 
+        self._uncounted: list[tuple[Record, float]] = []
+        """Requests that have ended, and when."""
+
         self._attempted: dict[tuple[str, str], int] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -125,6 +131,11 @@ class Metrics:
 
     def _settle(self) -> Iterable[Sample]:
         """Hand over to the library what was counted, without its lock, since somebody looked."""
+        self._count_all()
+        self._hand_over()
+        return ()
+
+    def _hand_over(self) -> None:
         ended, self._ended = self._ended, {}
         for (route, outcome, status, model), (count, prompt, answer) in ended.items():
             self._child(self._requests, route, outcome, status).inc(count)
@@ -135,7 +146,6 @@ class Metrics:
         attempted, self._attempted = self._attempted, {}
         for (node, result), count in attempted.items():
             self._child(self._attempts, node, result).inc(count)
-        return ()
 
     def predicted(self, error: float) -> None:
         """A prediction came due: log(actual / predicted)."""
@@ -150,13 +160,25 @@ class Metrics:
         self._child(self._queue_refused, reason).inc()
 
     def request(self, record: Record, now: float) -> None:
-        """Count a request that has ended."""
+        """Count a request that has ended: with others, so that nobody waits for it who wants
+        something else, and before anybody looks.
+        """
+        self._uncounted.append((record, now))
+        if len(self._uncounted) >= COUNTED_TOGETHER:
+            self._count_all()
+
+    def _count_all(self) -> None:
+        uncounted, self._uncounted = self._uncounted, []
+        for record, now in uncounted:
+            self._count(record, now)
+
+    def _count(self, record: Record, now: float) -> None:
         route = record.route or OTHER
         key = (route, record.outcome or OTHER, record.status, record.model)
         tally = self._ended.get(key)
         if tally is None:
             if len(self._ended) >= MAX_CHILDREN:
-                self._settle()
+                self._hand_over()
             tally = self._ended[key] = [0, 0, 0]
         tally[0] += 1
         if record.node:
@@ -173,7 +195,7 @@ class Metrics:
         key = (node, result)
         self._attempted[key] = self._attempted.get(key, 0) + 1
         if len(self._attempted) > MAX_CHILDREN:
-            self._settle()
+            self._hand_over()
 
     def probe(self, outcome: str) -> None:
         """Count one probe."""

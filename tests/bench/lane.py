@@ -58,6 +58,10 @@ class Nowhere:
     def write(self, line: bytes) -> None:
         """Forget it."""
 
+    def write_later(self, make: Callable[[], bytes]) -> None:
+        """Make it, as it is part of the path."""
+        make()
+
     def close(self) -> None:
         """Nothing is left."""
 
@@ -129,11 +133,22 @@ class Lane:
         connection.connection_made(ear)
         return connection, ear
 
-    def _asked(self) -> NodeConnection:
-        """The node that was written to."""
+    def begin(self, client: object) -> None:
+        """A chat that is not streamed, as far as it goes in the turn in which it comes."""
+        client.data_received(self._whole)
+
+    def turn(self) -> None:
+        """The next turn of the loop."""
         while self._due:
             self._due.pop(0)()
-        self.app.forwarder._outbox.flush()
+
+    def asked_count(self) -> int:
+        """How many nodes were written to."""
+        return sum(bool(ear.heard) for _, ear in self._nodes)
+
+    def _asked(self) -> NodeConnection:
+        """The node that was written to."""
+        self.turn()
         for connection, ear in self._nodes:
             if ear.heard:
                 ear.heard = b""

@@ -43,6 +43,9 @@ class MemorySink:
     def write(self, line: bytes) -> None:
         self.lines.append(json.loads(line))
 
+    def write_later(self, make: Callable[[], bytes]) -> None:
+        self.write(make())
+
     def close(self) -> None:
         """Nothing to write."""
 

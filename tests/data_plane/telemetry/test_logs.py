@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
 
 from data_plane.telemetry import logs
 from data_plane.telemetry.logs import LineSink, Log, Record
@@ -16,6 +17,18 @@ class Kept:
 
     def write(self, line: bytes) -> None:
         self.written.append(line)
+
+    def write_later(self, make: Callable[[], bytes]) -> None:
+        self.write(make())
+
+
+class Later(Kept):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unmade: list[Callable[[], bytes]] = []
+
+    def write_later(self, make: Callable[[], bytes]) -> None:
+        self.unmade.append(make)
 
 
 def record(**fields) -> Record:
@@ -83,6 +96,48 @@ async def test_lines_reach_the_descriptor_in_order() -> None:
     os.close(write_end)
     with os.fdopen(read_end, "rb") as reading:
         assert reading.read().split() == [b"%d" % number for number in range(100)]
+
+
+async def test_lines_that_are_made_later_keep_their_place() -> None:
+    read_end, write_end = os.pipe()
+    sink = LineSink(write_end)
+    for number in range(0, 3 * logs.MADE_TOGETHER, 3):
+        sink.write_later(lambda number=number: b"%d\n" % number)
+        sink.write_later(lambda number=number: b"%d\n" % (number + 1))
+        sink.write(b"%d\n" % (number + 2))
+    sink.write_later(lambda: b"last\n")
+    sink.close()
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as reading:
+        lines = reading.read().split()
+    assert lines == [*(b"%d" % number for number in range(3 * logs.MADE_TOGETHER)), b"last"]
+
+
+async def test_no_more_than_a_handful_wait_to_be_made() -> None:
+    read_end, write_end = os.pipe()
+    sink, made = LineSink(write_end), []
+
+    def line() -> bytes:
+        made.append(1)
+        return b"x\n"
+
+    for _ in range(logs.MADE_TOGETHER - 1):
+        sink.write_later(line)
+    assert not made
+    sink.write_later(line)
+    assert len(made) == logs.MADE_TOGETHER
+    sink.close()
+    os.close(write_end)
+    os.close(read_end)
+
+
+def test_an_access_line_bears_the_moment_at_which_the_request_ended(monkeypatch) -> None:
+    sink = Later()
+    log = Log(sink, as_json=True, level="INFO")
+    monkeypatch.setattr(logs.time, "time", lambda: 1_700_000_000.25)
+    log.access(record(), 11.0)
+    monkeypatch.setattr(logs.time, "time", lambda: 1_700_000_009.0)
+    assert json.loads(sink.unmade[0]())["timestamp"].startswith("2023-11-14T22:13:20.250")
 
 
 def test_a_log_that_nobody_reads_costs_lines_and_nothing_else() -> None:

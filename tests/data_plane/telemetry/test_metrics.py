@@ -18,6 +18,14 @@ def test_a_request_is_counted_timed_and_its_tokens_too() -> None:
     assert 'aivonx_tokens_total{kind="answer",model="m"} 4.0' in text
 
 
+def test_whoever_looks_sees_every_request_that_has_ended() -> None:
+    counted = Metrics()
+    for number in range(1, metrics.COUNTED_TOGETHER + 10):
+        counted.request(Record("r", "a", "POST", "/x", 1.0, route="/api/chat"), 2.0)
+        if number in {3, metrics.COUNTED_TOGETHER + 5}:
+            assert f'route="/api/chat",status="0"}} {number}.0' in counted.exposition().decode()
+
+
 def test_labels_are_bounded(monkeypatch) -> None:
     monkeypatch.setattr(metrics, "MAX_CHILDREN", 10)
     counted = Metrics()
