@@ -77,8 +77,9 @@ class Attempts:
         self._metrics = metrics
         self._now = asyncio.get_running_loop().time
 
-    def begin(self, job: Job, on_news: Callable[[], None]) -> bool:
-        """Make the first attempt on a connection that stands, without waiting for anything.
+    def begin(self, job: Job, on_news: Callable[[], None], *, is_alone: bool) -> bool:
+        """Make the first attempt on a connection that stands, without waiting for anything. Unless
+        it is alone it leaves with the next `flush`.
 
         False when that cannot be: nothing has been done then. True: `on_news` is called whenever
         `go_on` should be.
@@ -104,6 +105,7 @@ class Attempts:
             body,
             stream_type=STREAM_TYPES.get(ask.route.framing),
             lease=lease,
+            is_one_of_many=not is_alone,
         )
         job.flight = Flight(choice, lease, answer, self._note_attempt(job, choice, lease))
         if answer.has_failed:

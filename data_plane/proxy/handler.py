@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 MAX_LOGGED_PATH: Final = 200
 
+RUSH_S: Final = 0.002
+"""Requests that come closer to each other than this are looked at together. The loop's clock counts
+milliseconds."""
+
 
 class Handler:
     """Serves requests."""
@@ -78,7 +82,12 @@ class Handler:
         # An id must be unique and need not be secret: one look at the dice for all of them.
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._ids = itertools.count()
-        self._call_soon = asyncio.get_running_loop().call_soon
+        loop = asyncio.get_running_loop()
+        self._call_soon = loop.call_soon
+        self._now = loop.time
+        self._began_at = 0.0
+        """When the last request came that no task serves."""
+
         self._arrived: list[Call] = []
         """Requests that no task serves and nobody has looked at."""
 
@@ -87,12 +96,18 @@ class Handler:
     def begin(self, call: Call) -> None:
         """Serve a request that has come whole, in callbacks of the loop and of its node.
 
-        Chunks of other answers are not to wait for a whole request: it is looked at when what has
-        arrived with it has been dealt with.
+        One that comes alone is looked at at once. In a rush that would make chunks of other answers
+        wait for many: then all that have come are looked at together, when what has arrived with
+        them has been dealt with, and leave together.
 
         What takes waiting, and whatever goes wrong, is handed to the task of the connection: there
         `handle` goes on where this has stopped.
         """
+        now = self._now()
+        is_alone, self._began_at = now - self._began_at >= RUSH_S, now
+        if is_alone:
+            self._look_at(call, is_alone=True)
+            return
         if not self._arrived:
             self._call_soon(self._look_at_arrived)
         self._arrived.append(call)
@@ -101,18 +116,18 @@ class Handler:
         calls, self._arrived = self._arrived, []
         for call in calls:
             if not call.is_lost:
-                self._look_at(call)
+                self._look_at(call, is_alone=False)
         self._attempts.flush()
 
-    def _look_at(self, call: Call) -> None:
+    def _look_at(self, call: Call, *, is_alone: bool) -> None:
         try:
-            if self._is_begun(call):
+            if self._is_begun(call, is_alone=is_alone):
                 return
         except Exception as error:  # noqa: BLE001 - `handle` tells them apart
             call.error = error
         call.connection.hand_over(call)
 
-    def _is_begun(self, call: Call) -> bool:
+    def _is_begun(self, call: Call, *, is_alone: bool) -> bool:
         self._accept(call)
         answer = self._reception.open(call)
         if answer is not None:
@@ -126,7 +141,7 @@ class Handler:
         job = call.job = self._reception.job(call, body)
         if job.ask.form in asking.DETOURS:
             return False
-        return self._attempts.begin(job, partial(self._go_on, call))
+        return self._attempts.begin(job, partial(self._go_on, call), is_alone=is_alone)
 
     def _go_on(self, call: Call) -> None:
         """The node of a request that no task serves has something to say."""

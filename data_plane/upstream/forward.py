@@ -129,13 +129,14 @@ class Forwarder:
         *,
         stream_type: str | None,
         lease: Lease,
+        is_one_of_many: bool,
     ) -> NodeAnswer:
         """POST what is not more than `PIECE_BYTES` on a connection that `standing` gave.
 
-        It leaves with the next `flush`.
+        One of many leaves with the next `flush`.
         """
         head = _head(self._target(node), "POST", path, fields, len(body))
-        return connection.begin(head, body, stream_type, lease, is_one_of_many=True)
+        return connection.begin(head, body, stream_type, lease, is_one_of_many=is_one_of_many)
 
     def flush(self) -> None:
         """Send now what `send_on` wrote."""
