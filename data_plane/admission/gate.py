@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
+import msgspec
+
 from data_plane.settings import RETRY_BUDGET, RETRY_BUDGET_MINIMUM
 
 if TYPE_CHECKING:
@@ -24,16 +26,13 @@ class Spool(Protocol):
         """Let go of it."""
 
 
-class BodyClaim:
+class BodyClaim(msgspec.Struct, eq=False):
     """The bytes that one request holds. A context manager, so that they always come back."""
 
-    __slots__ = ("_gate", "_size", "_spool", "_spooled")
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._size = 0
-        self._spool: Spool | None = None
-        self._spooled = 0
+    _gate: Gate
+    _size: int = 0
+    _spool: Spool | None = None
+    _spooled: int = 0
 
     @property
     def spool_dir(self) -> Path:

@@ -262,11 +262,11 @@ class Attempts:
         config = job.view.config
         return Passage(
             job.reply,
-            record=record,
-            ask=job.ask,
-            config=config,
-            on_commit=partial(self._committed, job),
-            told=told(job, choice) if config.explain or job.position is not None else b"",
+            record,
+            job.ask,
+            config,
+            partial(self._committed, job),
+            told(job, choice) if config.explain or job.position is not None else b"",
         )
 
     def _committed(self, job: Job) -> None:
@@ -318,13 +318,8 @@ class Attempts:
         """No node is left to try: relay the 500 that was kept, or say what is wrong."""
         if job.kept is not None:
             answer, body, _ = job.kept
-            passage = Passage(
-                job.reply,
-                record=job.record,
-                ask=job.ask,
-                config=job.view.config,
-                on_commit=partial(self._end_retry, job),
-            )
+            on_commit = partial(self._end_retry, job)
+            passage = Passage(job.reply, job.record, job.ask, job.view.config, on_commit)
             await passage.relay_kept(answer, body, closes=job.closes)
             return
         if choice is not None and choice.kind is NoNodeKind.UNKNOWN_MODEL:

@@ -228,13 +228,14 @@ class Handler:
         self._gate.in_flight += 1
         self._gate.requests_total += 1
         call.claim = self._gate.claim()
+        connection = call.connection
         call.reply = Reply(call)
         call.record = Record(
             request_id=call.given_id or self._next_id(),
-            client=call.connection.client,
+            client=connection.client,
             method=call.method,
             path="",
-            started_at=call.connection.now(),
+            started_at=connection.now(),
         )
 
     def _next_id(self) -> str:

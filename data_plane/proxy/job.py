@@ -56,22 +56,17 @@ class Job(msgspec.Struct, eq=False):
     """What it was predicted to wait then."""
 
 
-class Flight:
+class Flight(msgspec.Struct, eq=False):
     """An attempt that no task waits for: it was sent by `Attempts.begin`, or (without `answer`) its
     node was claimed while its task waited for one.
     """
 
-    __slots__ = ("answer", "choice", "error", "lease", "passage")
-
-    def __init__(
-        self, choice: Choice, lease: Lease, answer: NodeAnswer | None, passage: Passage
-    ) -> None:
-        self.choice = choice
-        self.lease = lease
-        self.answer = answer
-        self.passage = passage
-        self.error: NodeFailedError | None = None
-        """How it failed, for the task that goes on."""
+    choice: Choice
+    lease: Lease
+    answer: NodeAnswer | None
+    passage: Passage
+    error: NodeFailedError | None = None
+    """How it failed, for the task that goes on."""
 
 
 class Progress(Enum):

@@ -49,40 +49,20 @@ _LINES: Final = (
 """What a relayed answer says besides the node's own lines."""
 
 
-class Passage:
+class Passage(msgspec.Struct, eq=False):
     """One node's answer through one reply."""
 
-    __slots__ = (
-        "_ask",
-        "_config",
-        "_on_commit",
-        "_record",
-        "_reply",
-        "_scanner",
-        "_told",
-        "usage",
-    )
+    _reply: Reply
+    _record: Record
+    _ask: Ask
+    _config: ProxyConfig
+    _on_commit: Callable[[], None]
+    _told: bytes = b""
+    """Further header lines for the client."""
 
-    def __init__(  # noqa: PLR0913 - what one answer is passed on with
-        self,
-        reply: Reply,
-        *,
-        record: Record,
-        ask: Ask,
-        config: ProxyConfig,
-        on_commit: Callable[[], None],
-        told: bytes = b"",
-    ) -> None:
-        """`told` are further header lines for the client."""
-        self._reply = reply
-        self._record = record
-        self._ask = ask
-        self._config = config
-        self._on_commit = on_commit
-        self._told = told
-        self._scanner: LineScanner | None = None
-        self.usage: Usage | None = None
-        """What the whole answer cost, as far as the node said."""
+    _scanner: LineScanner | None = None
+    usage: Usage | None = None
+    """What the whole answer cost, as far as the node said."""
 
     def relay(self, answer: NodeAnswer, *, closes: bool) -> Awaitable[None]:
         """Pass the answer on, to its end. Raises NodeFailedError when the node breaks it."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from data_plane.protocol.heads import NodeHead
 from data_plane.settings import HELD_ANSWER_BYTES, UPSTREAM_READ_BUFFER_BYTES
 from data_plane.upstream.faults import Fault, NodeFailedError
@@ -26,60 +28,39 @@ if TYPE_CHECKING:
 _NO_HEAD: Final = NodeHead(0, {}, b"", None, is_chunked=False, keeps_alive=False)
 
 
-class NodeAnswer:
+class NodeAnswer(msgspec.Struct, eq=False):
     """One exchange: what was asked, and what has come back of the answer so far."""
 
-    __slots__ = (
-        "_connection",
-        "_fault",
-        "_parts",
-        "_size",
-        "_stream_type",
-        "_waiter",
-        "done",
-        "head",
-        "is_bodyless",
-        "is_stale",
-        "is_stream",
-        "lease",
-        "on_news",
-        "sink",
-        "status",
-    )
+    _connection: NodeConnection | None
+    _stream_type: str | None
+    lease: Lease | None
+    """Told of each sign of life."""
 
-    def __init__(
-        self, connection: NodeConnection, stream_type: str | None, lease: Lease | None
-    ) -> None:
-        self.head = _NO_HEAD
-        self.status = 0
-        self.is_stream = False
-        """Whether it succeeds and comes in the records that were asked for."""
+    head: NodeHead = _NO_HEAD
+    status: int = 0
+    is_stream: bool = False
+    """Whether it succeeds and comes in the records that were asked for."""
 
-        self.done = False
-        """The body has arrived to its end."""
+    done: bool = False
+    """The body has arrived to its end."""
 
-        self.is_bodyless = False
-        """It answers HEAD: whatever its head says, nothing follows."""
+    is_bodyless: bool = False
+    """It answers HEAD: whatever its head says, nothing follows."""
 
-        self.is_stale = False
-        """It failed because the node had closed the connection, used before, by then: no fault."""
+    is_stale: bool = False
+    """It failed because the node had closed the connection, used before, by then: no fault."""
 
-        self.lease = lease
-        """Told of each sign of life."""
+    sink: Sink | None = None
+    """Where content goes; None: it is held here."""
 
-        self.sink: Sink | None = None
-        """Where content goes; None: it is held here."""
+    on_news: Callable[[], None] | None = None
+    """Called, instead of waking whoever waits, when something can be said about the answer and at
+    its end. It must not raise."""
 
-        self.on_news: Callable[[], None] | None = None
-        """Called, instead of waking whoever waits, when something can be said about the answer and
-        at its end. It must not raise."""
-
-        self._connection: NodeConnection | None = connection
-        self._fault: NodeFailedError | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._stream_type = stream_type
-        self._waiter: asyncio.Future[None] | None = None
+    _fault: NodeFailedError | None = None
+    _parts: list[bytes] = []
+    _size: int = 0
+    _waiter: asyncio.Future[None] | None = None
 
     # For whoever asked
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from data_plane.routing.ranking import Journal
 from data_plane.upstream.faults import Fault, NodeFailedError
 
@@ -21,48 +23,32 @@ if TYPE_CHECKING:
     from data_plane.upstream.answer import NodeAnswer
 
 
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """One active request at one node."""
 
-    __slots__ = (
-        "_fault",
-        "_leases",
-        "_passed_on",
-        "_task",
-        "answer",
-        "has_begun",
-        "has_spoken",
-        "last_byte_at",
-        "node_id",
-        "on_release",
-        "progress",
-    )
+    _leases: Leases
+    node_id: str
+    last_byte_at: float
+    """When the node was last seen to have spoken on this request; at first, when it began."""
 
-    def __init__(self, leases: Leases, node_id: str, now: float) -> None:
-        self.node_id = node_id
-        self.last_byte_at = now
-        """When the node was last seen to have spoken on this request; at first, when it began."""
+    has_spoken: bool = False
+    """Since somebody last looked. A flag is all that a chunk has time for."""
 
-        self.has_spoken = False
-        """Since somebody last looked. A flag is all that a chunk has time for."""
+    progress: Callable[[], int] | None = None
+    """How much of a stream has been passed on: not even a flag is set for its chunks."""
 
-        self.progress: Callable[[], int] | None = None
-        """How much of a stream has been passed on: not even a flag is set for its chunks."""
+    has_begun: bool = False
+    """Whether the first byte of the answer has arrived."""
 
-        self._passed_on = 0
+    answer: NodeAnswer | None = None
+    """What is let go of while no task holds the lease: see `Attempts.begin`."""
 
-        self.has_begun = False
-        """Whether the first byte of the answer has arrived."""
+    on_release: Callable[[], None] | None = None
+    """Called when the place is given back."""
 
-        self.answer: NodeAnswer | None = None
-        """What is let go of while no task holds the lease: see `Attempts.begin`."""
-
-        self.on_release: Callable[[], None] | None = None
-        """Called when the place is given back."""
-
-        self._leases = leases
-        self._task: asyncio.Task[object] | None = None
-        self._fault: Fault | None = None
+    _passed_on: int = 0
+    _task: asyncio.Task[object] | None = None
+    _fault: Fault | None = None
 
     def listen(self, now: float) -> None:
         """Note whether the node has spoken since this was called last."""
