@@ -83,8 +83,8 @@ class Passage(msgspec.Struct, eq=False):
         first = answer.held()
         if not first:
             raise NodeFailedError(Fault.BROKEN, "an empty stream")
-        scanner.feed(first)
         self._commit(answer, first, None, is_stream=True, closes=closes)
+        scanner.feed(first)
         self._reply.draws_from(answer)
         answer.drain_to(self._scanning(scanner))
         write = self._reply.chunk_writer()

@@ -163,7 +163,7 @@ class Rankings:
             if canonical not in pools.models:
                 return None
             ranking = self._rankings[canonical] = self._ranked(pools, canonical, loads)
-        if ranking is None or not ranking.is_without(down):
+        if ranking is None or (down and not ranking.is_without(down)):
             return None
         count = len(ranking.holders)
         node = ranking.lowest(self._dice)

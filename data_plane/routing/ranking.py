@@ -123,11 +123,7 @@ class Ranking:
         value = least_active(node, active_count, None)
         if self._shares:
             value /= self._shares.get(node.id, 1.0)
-        return (
-            active_count >= node.max_parallel,
-            value,
-            node.id not in self._loaded,
-        )
+        return (active_count >= node.max_parallel, value, node.id not in self._loaded)
 
     def _rank_all(self) -> None:
         self._buckets.clear()
