@@ -164,40 +164,40 @@ class LineSink:
     def write(self, line: bytes) -> None:
         """Take one line; it reaches the descriptor within `FLUSH_INTERVAL_S`."""
         self._make_all()
-        if self._has_room():
-            self._waiting.append(line)
+        self._take(line)
+        if self._flush_handle is None:
             self._flush_soon()
 
     def write_later(self, make: Callable[[], bytes]) -> None:
         """The same, the line being made with others: so nobody waits for it who wants something
         else, and what makes it is warm in the caches for all but the first.
         """
-        if self._has_room():
-            self._unmade.append(make)
+        self._unmade.append(make)
+        if self._flush_handle is None:
             self._flush_soon()
-            if len(self._unmade) >= MADE_TOGETHER:
-                self._make_all()
+        elif len(self._unmade) >= MADE_TOGETHER:
+            self._make_all()
 
-    def _has_room(self) -> bool:
-        if len(self._waiting) + len(self._unmade) + self._in_thread < MAX_WAITING_LINES:
-            return True
-        self.dropped += 1
-        return False
+    def _take(self, line: bytes) -> None:
+        if len(self._waiting) + self._in_thread < MAX_WAITING_LINES:
+            self._waiting.append(line)
+        else:
+            self.dropped += 1
 
     def _make_all(self) -> None:
         """Lines stay in their order."""
         if self._unmade:
             unmade, self._unmade = self._unmade, []
-            self._waiting += [make() for make in unmade]
+            for make in unmade:
+                self._take(make())
 
     def _flush_soon(self) -> None:
-        if self._flush_handle is None:
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:  # before the loop runs, after it has ended, or in another thread
-                self.flush()
-                return
-            self._flush_handle = loop.call_later(FLUSH_INTERVAL_S, self.flush)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # before the loop runs, after it has ended, or in another thread
+            self.flush()
+            return
+        self._flush_handle = loop.call_later(FLUSH_INTERVAL_S, self.flush)
 
     def flush(self) -> None:
         """Hand what waits to the thread."""
