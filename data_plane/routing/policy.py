@@ -19,7 +19,16 @@ from data_plane.routing.fleet import Fleet
 from data_plane.routing.learning import DEFAULT_BYTES, Learned
 from data_plane.routing.lessons import learn
 from data_plane.routing.pools import key_of
-from data_plane.routing.predict import COST, Demand, cheapest, lacks, nearest, weigh
+from data_plane.routing.predict import (
+    ANSWER_WEIGHT,
+    COPY_S,
+    COST,
+    Demand,
+    cheapest,
+    lacks,
+    nearest,
+    weigh,
+)
 from data_plane.routing.ranking import Journal
 from data_plane.routing.shadow import Flight, Shadow
 from data_plane.routing.shortlist import Shortlists, unhung
@@ -387,8 +396,12 @@ class Policy:
         if arrival.max_output is not None:
             output = min(output, float(arrival.max_output))
         size = self._sizes.get(key, DEFAULT_BYTES)
+        weight = ANSWER_WEIGHT if arrival.is_streamed else 1.0
+        sharers = habits.per_second(now) * COPY_S / (1.0 + len(self._shadow.holding(key)))
         busy = self._shadow.busy(key, now)
-        return Demand(key, arrival.options_key, tokens, output, arrival.blocks, size, busy)
+        return Demand(
+            key, arrival.options_key, tokens, output, arrival.blocks, size, weight, sharers, busy
+        )
 
     def _key(self, arrival: Arrival) -> str:
         return arrival.digest or self._keys.get(arrival.canonical, arrival.canonical)

@@ -22,6 +22,15 @@ Loss = Callable[["PoolNode", "Runner", float], float]
 OTHERS_WEIGHT: Final = 0.5
 """What a second of others counts for. From 0.25 to 1 all do; 0 forgets them under load."""
 
+ANSWER_WEIGHT: Final = 0.25
+"""What a second of a streamed answer counts for: it is read while it is written."""
+
+COPY_S: Final = 60.0
+"""A load is paid by all that ask for the model in this time, not by the first alone."""
+
+UNTRIED: Final = 0.25
+"""Of what it costs that others leave a node, while it was never seen to have no room."""
+
 MOST_BUSY: Final = 0.92
 """Above this share of busy time the mean wait has no meaning any more."""
 
@@ -52,6 +61,12 @@ class Demand(msgspec.Struct, frozen=True):
     output: float
     blocks: tuple[int, ...]
     size_bytes: float
+    answer_weight: float = 1.0
+    """What a second of its answer counts for."""
+
+    sharers: float = 0.0
+    """Requests that one more copy of the model would serve within COPY_S."""
+
     busy: float = 0.0
     """The share of their time that all nodes with the model work."""
 
@@ -114,7 +129,7 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
     The hot loop of `predicted`: what is asked of a node is kept as sums there, see `Shadow`.
     """
     runner = place.runners.get(demand.key) if place is not None else None
-    hit = load_s = eviction_s = wait_s = others_s = 0.0
+    hit = load_s = eviction_s = wait_s = others_s = saved_s = 0.0
     is_cold = runner is None or not runner.fits(demand.options_key)
     if runner is not None and not is_cold:
         if runner.ready_at > now:
@@ -124,8 +139,11 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
             eviction_s = lost / rates.prefill
     elif place is None:
         load_s = rates.load_s
+        saved_s = load_s * demand.sharers / (1.0 + demand.sharers)
     else:
-        load_s, eviction_s = _weigh_load(node, place, rates, demand, now, loss)
+        load_s, eviction_s, has_room = _weigh_load(node, place, rates, demand, now, loss)
+        if has_room:
+            saved_s = rates.load_s * demand.sharers / (1.0 + demand.sharers)
     prefill, step_s, slots = rates.prefill, rates.step_s, rates.slots
     uncached = demand.tokens * (1.0 - rates.trust * hit)
     ours = len(runner.flights) if runner is not None else 0
@@ -152,9 +170,11 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
             others_s = _others(place, work_s, min(busy, MOST_BUSY))
     ttft_s = (max(wait_s, load_s)) + read_s * at_once + step_s
     decode_s = demand.output * crowded_s * at_once
+    others_s -= saved_s
+    cost_s = ttft_s + demand.answer_weight * decode_s + others_s + eviction_s
     return Estimate(
-        node, rates, ttft_s + decode_s + others_s + eviction_s, ttft_s, decode_s, others_s,
-        eviction_s, wait_s, load_s, work_s, write_s, slot_s, uncached, hit, active, is_cold,
+        node, rates, cost_s, ttft_s, decode_s, others_s, eviction_s, wait_s, load_s, work_s,
+        write_s, slot_s, uncached, hit, active, is_cold,
     )  # fmt: skip
 
 
@@ -174,9 +194,9 @@ def _read_ahead(runner: Runner, uncached: float, rates: Rates) -> float:
 
 def _weigh_load(  # noqa: PLR0913, PLR0917 - as above
     node: PoolNode, place: Place, rates: Rates, demand: Demand, now: float, loss: Loss
-) -> tuple[float, float]:
-    """Until the model is there: loads ahead, whoever has to leave first, its own. And what that
-    costs others.
+) -> tuple[float, float, bool]:
+    """Until the model is there: loads ahead, whoever has to leave first, its own. What that costs
+    others. And whether it may be one copy more, for nothing that is known to be in its way.
     """
     same = place.runners.get(demand.key)
     leaving = place.victims(demand.key, demand.size_bytes)
@@ -188,7 +208,12 @@ def _weigh_load(  # noqa: PLR0913, PLR0917 - as above
     eviction_s = sum(loss(node, runner, now) for runner in leaving)
     if same is not None and same.flights:
         eviction_s += rates.load_s  # they will want their own options back
-    return max(place.loader_free_s(now), 0.0) + drained_s + rates.load_s, eviction_s
+    has_room = same is None and not place.active
+    if leaving and has_room:
+        has_room = not place.room.is_known
+        if has_room:
+            eviction_s *= UNTRIED
+    return max(place.loader_free_s(now), 0.0) + drained_s + rates.load_s, eviction_s, has_room
 
 
 def _others(place: Place, work_s: float, busy: float) -> float:

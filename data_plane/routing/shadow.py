@@ -11,6 +11,7 @@ from math import exp
 from typing import TYPE_CHECKING, Final
 
 from data_plane.routing.prefix import KEPT, Prompts
+from data_plane.routing.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,8 +156,8 @@ class Place:
         "backlog_s",
         "busy",
         "hanging",
-        "held_bytes",
         "node_id",
+        "room",
         "runners",
         "work_s",
     )
@@ -164,9 +165,7 @@ class Place:
     def __init__(self, node_id: str) -> None:
         self.node_id = node_id
         self.runners: dict[str, Runner] = {}
-        self.held_bytes = 0.0
-        """The most that it was seen to hold in memory at once."""
-
+        self.room = Room()
         self.active = 0
         """Our requests there."""
 
@@ -205,7 +204,7 @@ class Place:
         held = sum(runner.size_bytes for runner in others)
         leaving = []
         for runner in sorted(others, key=lambda each: (bool(each.flights), each.key)):
-            if held + size_bytes <= self.held_bytes:
+            if held + size_bytes <= self.room.held_bytes:
                 break
             held -= runner.size_bytes
             leaving.append(runner)
@@ -279,8 +278,8 @@ class Shadow:
             if not runner.flights and runner.ready_at <= now:
                 self._drop(place, key)
                 changed.append(key)
-        held = sum(float(model.size_vram_bytes or model.size_bytes) for model in named.values())
-        place.held_bytes = max(place.held_bytes, held)
+        sizes = {key: place.runners[key].size_bytes for key in named}
+        place.room.shows(sizes, is_loading=place.loader_free_s(now) > 0.0)
         return changed
 
     def sent(self, ticket: int, flight: Flight, size_bytes: float, now: float) -> None:
@@ -290,6 +289,7 @@ class Shadow:
         options_key = flight.arrival.options_key
         if runner is None or not runner.fits(options_key):
             flight.is_cold = True
+            place.room.tries(frozenset({*place.runners, flight.key}))
             self._make_room(place, flight.key, size_bytes)
             if runner is None:
                 runner = self._add(place, flight.key, size_bytes, now + flight.load_s)

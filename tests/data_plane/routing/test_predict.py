@@ -7,7 +7,7 @@ from fakes.snapshots import make_loaded, make_snapshot
 from data_plane.routing.events import Arrival
 from data_plane.routing.learning import Rates
 from data_plane.routing.pools import Pools
-from data_plane.routing.predict import Demand, lacks, weigh
+from data_plane.routing.predict import ANSWER_WEIGHT, Demand, lacks, weigh
 from data_plane.routing.prefix import BLOCK_TOKENS, FIRST_DEPTH
 from data_plane.routing.shadow import Flight, Shadow
 
@@ -25,9 +25,23 @@ RATES = Rates(
 DEMAND = Demand("m", "", tokens=500.0, output=100.0, blocks=(), size_bytes=6_000.0)
 
 
+def three_seconds(_node, runner, _now):
+    return {"other": 3.0}[runner.key]
+
+
 def shadow_with(*keys):
     shadow = Shadow()
     shadow.seen("a", [(key, make_loaded("x")) for key in keys], 0.0)
+    return shadow
+
+
+def full_of(key):
+    """A node that was seen to have no room for another beside it."""
+    shadow = shadow_with("early")
+    send(shadow, 0, key)
+    shadow.first_byte(0, 1.0)
+    shadow.ended(0, 2.0)
+    shadow.seen("a", [(key, make_loaded("x"))], 3.0)
     return shadow
 
 
@@ -112,11 +126,35 @@ def test_another_model_that_is_busy_shares_the_device() -> None:
 
 
 def test_who_has_to_leave_costs_those_who_want_it() -> None:
-    shadow = shadow_with("other")
-    assert (
-        weighed(shadow, loss=lambda _node, runner, _now: {"other": 3.0}[runner.key]).eviction_s
-        == 3.0
-    )
+    shadow = full_of("other")
+    assert weighed(shadow, loss=three_seconds).eviction_s == 3.0
+
+
+def test_while_a_node_was_never_seen_to_be_full_it_is_hoped_that_nobody_leaves() -> None:
+    assert 0.0 < weighed(shadow_with("other"), loss=three_seconds).eviction_s < 3.0
+
+
+def test_a_load_is_shared_by_those_that_come_after_it() -> None:
+    wanted = msgspec.structs.replace(DEMAND, sharers=3.0)
+    rare, often = (weighed(shadow_with(), demand) for demand in (DEMAND, wanted))
+    assert often.ttft_s == rare.ttft_s
+    assert rare.cost_s - often.cost_s == pytest.approx(RATES.load_s * 3 / 4)
+
+
+def test_nothing_is_made_to_leave_for_one_more_copy() -> None:
+    wanted = msgspec.structs.replace(DEMAND, sharers=3.0)
+    full = full_of("other")
+    assert weighed(full, wanted).cost_s == weighed(full).cost_s
+    busy = shadow_with("other")
+    send(busy, 1, "other", first_at=0.0)
+    assert weighed(busy, wanted).cost_s == weighed(busy).cost_s
+
+
+def test_a_second_of_reading_along_counts_less_than_one_of_waiting() -> None:
+    streamed = msgspec.structs.replace(DEMAND, answer_weight=ANSWER_WEIGHT)
+    whole, along = (weighed(shadow_with("m"), demand) for demand in (DEMAND, streamed))
+    assert along.decode_s == whole.decode_s
+    assert whole.cost_s - along.cost_s == pytest.approx((1 - ANSWER_WEIGHT) * whole.decode_s)
 
 
 def test_a_busy_model_is_drained_before_another_is_loaded() -> None:
