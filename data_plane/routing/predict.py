@@ -167,7 +167,10 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
             at_once += place.busy - 1 if ours else place.busy
         if place.active or place.work_s:
             busy = demand.busy if runner is not None else place.per_second(now) * place.work_s
-            others_s = _others(place, work_s, min(busy, MOST_BUSY))
+            usual_s = (runner.work_s if runner is not None else 0.0) or place.work_s or work_s
+            backlog_s = place.backlog_s + work_s / 2.0
+            busy = min(busy, MOST_BUSY)  # what it adds to those who come after it
+            others_s = OTHERS_WEIGHT * busy / (1.0 - busy) * backlog_s * work_s / usual_s
     ttft_s = (max(wait_s, load_s)) + read_s * at_once + step_s
     decode_s = demand.output * crowded_s * at_once
     others_s -= saved_s
@@ -214,13 +217,6 @@ def _weigh_load(  # noqa: PLR0913, PLR0917 - as above
         if has_room:
             eviction_s *= UNTRIED
     return max(place.loader_free_s(now), 0.0) + drained_s + rates.load_s, eviction_s, has_room
-
-
-def _others(place: Place, work_s: float, busy: float) -> float:
-    """The wait that this request adds to those that come after it (first policy iteration)."""
-    usual_s = place.work_s or work_s
-    backlog_s = place.backlog_s + work_s / 2.0
-    return OTHERS_WEIGHT * busy / (1.0 - busy) * backlog_s * work_s / usual_s
 
 
 def cheapest(found: list[Estimate], dice: Callable[[], float]) -> Estimate:

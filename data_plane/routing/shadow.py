@@ -109,6 +109,7 @@ class Runner:
         "size_bytes",
         "unread",
         "used_at",
+        "work_s",
     )
 
     def __init__(self, key: str, size_bytes: float, ready_at: float) -> None:
@@ -130,6 +131,9 @@ class Runner:
 
         self.left_s = 0.0
         """Of all flights."""
+
+        self.work_s = 0.0
+        """Moving mean of the work of one request."""
 
         self.prompts = Prompts()
         self.used_at = ready_at
@@ -313,6 +317,7 @@ class Shadow:
         runner.used_at = now
         place.active += 1
         place.arrived(now)
+        runner.work_s += 0.1 * (flight.work_s - runner.work_s) if runner.work_s else flight.work_s
         place.work_s += 0.1 * (flight.work_s - place.work_s) if place.work_s else flight.work_s
         self.flights[ticket] = flight
 

@@ -191,3 +191,13 @@ def test_it_says_what_the_second_best_lacks() -> None:
     warm, cold = weighed(shadow_with("m")), weighed(shadow_with())
     assert lacks(warm, cold) == "a +8.000 s (load)"
     assert lacks(warm, None) == ""
+
+
+def test_small_requests_of_another_model_do_not_wait_behind_ours() -> None:
+    shadow = shadow_with("m", "other")
+    send(shadow, 1, left_s=2.0)
+    alone = weighed(shadow, busy=0.5).others_s
+    for ticket in range(2, 40):
+        send(shadow, ticket, "other", left_s=0.001)
+        shadow.ended(ticket, 0.0)
+    assert weighed(shadow, busy=0.5).others_s == pytest.approx(alone)
