@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 Loss = Callable[["PoolNode", "Runner", float], float]
 """What it costs the fleet that a runner leaves a node now, in seconds."""
 
-OTHERS_WEIGHT: Final = 0.5
-"""What a second of others counts for. From 0.25 to 1 all do; 0 forgets them under load."""
+OTHERS_WEIGHT: Final = 0.25
+"""What a second of others counts for: as one of a streamed answer. 0 forgets them under load."""
 
 ANSWER_WEIGHT: Final = 0.25
 """What a second of a streamed answer counts for: it is read while it is written."""
 
-COPY_S: Final = 60.0
+COPY_S: Final = 120.0
 """A load is paid by all that ask for the model in this time, not by the first alone."""
 
 UNTRIED: Final = 0.25
 """Of what it costs that others leave a node, while it was never seen to have no room."""
+
+HOPED: Final = 0.5
+"""Of a wait that is none if there are more slots than were proved."""
 
 MOST_BUSY: Final = 0.92
 """Above this share of busy time the mean wait has no meaning any more."""
@@ -156,7 +159,7 @@ def weigh(  # noqa: C901, PLR0913 - calls would double its cost; all inputs are 
     slot_s = read_s + demand.output * crowded_s
     if active >= slots:
         left_s = runner.left_s / ours if ours and runner is not None else slot_s
-        wait_s = left_s * (active - slots + 1.0) / slots
+        wait_s = left_s * (active - slots + 1.0) / slots * (1.0 if rates.is_bounded else HOPED)
     if is_cold:
         work_s += rates.load_s
     if ours and runner is not None:

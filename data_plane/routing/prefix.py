@@ -117,11 +117,11 @@ class Prompts:
         return blocks * BLOCK_TOKENS
 
     def put(self, blocks: tuple[int, ...], now: float) -> None:
-        """The runner works on this prompt: in place of the one that it goes on from, if any."""
+        """The runner works on this prompt: in place of the one that it begins like, if any."""
         if not blocks:
             return
         length, position = self.longest(blocks, KEPT)
-        if length / len(blocks) > REUSE_SHARE and length == len(self.kept[position]):
+        if length / len(blocks) > REUSE_SHARE:
             del self.kept[position], self.at[position]
         self.kept.insert(0, blocks)
         self.at.insert(0, now)

@@ -113,6 +113,17 @@ def test_without_a_slot_the_first_of_all_to_end_is_waited_for_wherever_they_are(
     assert weighed(shadow).wait_s == pytest.approx(5.0 / 2 * 2)
 
 
+def test_while_nobody_was_seen_to_wait_there_may_be_another_slot() -> None:
+    shadow = shadow_with("m")
+    send(shadow, 1, first_at=0.0)
+    send(shadow, 2, first_at=0.0)
+    hopeful = msgspec.structs.replace(RATES, is_bounded=False)
+    found = weigh(
+        NODE, shadow.place("a"), hopeful, DEMAND, 0.0, others=0.0, loss=lambda *_about: 0.0
+    )
+    assert 0.0 < found.wait_s < weighed(shadow).wait_s
+
+
 def test_requests_of_others_take_slots_too() -> None:
     shadow = shadow_with("m")
     assert weighed(shadow, others=1.0).wait_s == 0.0

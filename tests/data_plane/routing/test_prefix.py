@@ -52,9 +52,9 @@ def blocks(*numbers):
 def test_the_share_that_is_cached_is_that_of_the_best_prompt() -> None:
     prompts = Prompts()
     prompts.put(blocks(1, 2, 3, 4), 0.0)
-    prompts.put(blocks(1, 9), 0.0)
+    prompts.put(blocks(5, 9), 0.0)
     assert prompts.hit(blocks(1, 2, 7, 8), 0.0)[0] == 0.5
-    assert prompts.hit(blocks(5, 6), 0.0) == (0.0, 0.0)
+    assert prompts.hit(blocks(6, 7), 0.0) == (0.0, 0.0)
     assert prompts.hit((), 0.0) == (0.0, 0.0)
 
 
@@ -86,6 +86,16 @@ def test_a_conversation_that_goes_on_takes_one_place() -> None:
         prompts.put(tuple(range(length)), 0.0)
     prompts.put(blocks(77), 0.0)
     assert prompts.longest(tuple(range(39)), 2) == (39, 1)
+
+
+def test_a_prompt_that_another_was_written_over_is_cached_no_more() -> None:
+    prompts = Prompts()
+    for number in range(FIRST_DEPTH):
+        prompts.put(blocks(number, 70, 80, 90), 0.0)
+    prompts.put(blocks(2, 70, 81, 91), 1.0)
+    assert prompts.hit(blocks(2, 70, 80, 90), 1.0)[0] == 0.5
+    for number in (0, 1, 3):
+        assert prompts.hit(blocks(number, 70, 80, 90), 1.0)[0] == 1.0
 
 
 def test_old_prompts_are_forgotten() -> None:
