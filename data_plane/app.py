@@ -35,6 +35,7 @@ from data_plane.proxy.judgement import Judgement
 from data_plane.proxy.loading import Loading
 from data_plane.proxy.management import Management
 from data_plane.proxy.orders import Orders
+from data_plane.proxy.preloading import Preloading
 from data_plane.proxy.reception import Reception
 from data_plane.proxy.recommendations import Recommendations
 from data_plane.proxy.relisting import Relisting
@@ -235,6 +236,16 @@ class App:
             shares=self.shares,
             state=self.state,
             selection=self.selection,
+            preloading=Preloading(
+                policy=self.policy,
+                selection=self.selection,
+                forwarder=self.forwarder,
+                leases=self.leases,
+                findings=self.findings,
+                lifecycle=self.lifecycle,
+                log=self.log,
+                metrics=self.metrics,
+            ),
             metrics=self.metrics,
         )
         self.attempts = Attempts(

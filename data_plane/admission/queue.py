@@ -74,6 +74,10 @@ class Queue(Generic[T]):
         """Whether somebody does."""
         return lane in self._lanes
 
+    def count(self, lane: str) -> int:
+        """How many wait for a model."""
+        return sum(len(stream) for stream in self._lanes.get(lane, {}).values())
+
     def of(self, principal: str) -> int:
         """How many requests of a principal wait."""
         return self._of.get(principal, 0)

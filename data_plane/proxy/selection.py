@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.model_circuit import ModelCircuits
     from data_plane.routing.policy import Policy
+    from data_plane.routing.preload import Preload
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.logs import Record
     from data_plane.upstream.lease import Leases
@@ -138,6 +139,24 @@ class Selection:
             same_digest=job.ask.route.same_digest_only,
             panic=panic,
             pools=job.view.pools,
+        )
+
+    def preload(
+        self, job: Seeker, held: int, wait_s: float, unfit: frozenset[str]
+    ) -> Preload | None:
+        """Which node should load the job's model for those that are held: see `Policy.preload`.
+        `unfit` are nodes that shall not.
+        """
+        pools, model, now = job.view.pools, job.ask.canonical, self._now()
+        excluded = self._findings.without(model) | pools.older_than(job.ask.least) | unfit
+        excluded |= self._findings.busy(now) | self._models.avoided(model, now)
+        return self._policy.preload(
+            self.arrival(job),
+            held,
+            wait_s,
+            now,
+            excluded=excluded | self._circuits.down,
+            pools=pools,
         )
 
     @staticmethod

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from data_plane.admission.shares import Shares
     from data_plane.proxy.job import Job
+    from data_plane.proxy.preloading import Preloading
     from data_plane.proxy.selection import Selection
     from data_plane.sync.applied import AppliedState
     from data_plane.telemetry.logs import Record
@@ -82,22 +83,29 @@ class Held:
         """Until its first token, when it was last asked for; None: it never was."""
 
 
+def _wait_s(known: list[Held], count: int) -> float:
+    """What the last of `count` waits, by the last of the first ones that were asked for."""
+    return (known[-1].predicted_s or 0.0) * count / len(known)
+
+
 class WaitingRoom:
     """Made inside the running loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired once, in app
         self,
         *,
         queue: Queue[Held],
         shares: Shares,
         state: AppliedState,
         selection: Selection,
+        preloading: Preloading,
         metrics: Metrics,
     ) -> None:
         self._queue = queue
         self.shares = shares
         self._state = state
         self._selection = selection
+        self._preloading = preloading
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._next_s: dict[str, float] = {}
@@ -185,7 +193,17 @@ class WaitingRoom:
     def _look(self) -> None:
         self._timer = None
         self._decide()
+        for lane in self._queue.lanes:
+            self._weigh_preload(lane)
         self._look_later()
+
+    def _weigh_preload(self, lane: str) -> None:
+        """Whether those that wait are worth a further copy of the model."""
+        held, now = self._queue.count(lane), self._loop.time()
+        asked = [each.item for each in self._queue.first(lane, LOOKED_AT, now)]
+        known = [each for each in asked if each.predicted_s is not None]
+        if known:
+            self._preloading.weigh(known[-1].job, held, _wait_s(known, held), self.wake)
 
     def _decide_in(self, lane: str) -> None:
         ahead: dict[str, int] = {}
@@ -241,12 +259,9 @@ class WaitingRoom:
         if held.predicted_s is not None:
             return held.predicted_s
         now = self._loop.time()
-        asked = [
-            each.item.predicted_s
-            for each in self._queue.first(held.job.ask.canonical, LOOKED_AT, now)
-            if each.item.predicted_s is not None
-        ]
-        return asked[-1] * (position + 1) / len(asked) if asked else 0.0
+        first = self._queue.first(held.job.ask.canonical, LOOKED_AT, now)
+        known = [each.item for each in first if each.item.predicted_s is not None]
+        return _wait_s(known, position + 1) if known else 0.0
 
     def _refused(
         self, reason: str, code: ErrorCode, words: str, wait_s: float

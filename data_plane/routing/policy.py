@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from data_plane.routing.choose import Rankings, any_left, choose, search
-from data_plane.routing.events import Choice, Hold, NoNode, Reason
+from data_plane.routing.events import Arrival, Choice, Hold, NoNode, Reason
 from data_plane.routing.fleet import Fleet
 from data_plane.routing.learning import DEFAULT_BYTES, Learned
 from data_plane.routing.lessons import learn
@@ -29,6 +29,7 @@ from data_plane.routing.predict import (
     nearest,
     weigh,
 )
+from data_plane.routing.preload import KEPT_S, Preload, best
 from data_plane.routing.ranking import Journal
 from data_plane.routing.shadow import Flight, Shadow
 from data_plane.routing.shortlist import Shortlists, unhung
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from data_plane.routing.events import Arrival, Finished
+    from data_plane.routing.events import Finished
     from data_plane.routing.pools import PoolNode, Pools
     from data_plane.routing.predict import Estimate
     from data_plane.routing.shadow import Runner
@@ -168,6 +169,13 @@ class Policy:
         """The answer broke, never began, or the client has left."""
         self._ended(ticket, now)
 
+    def load_failed(self, ticket: int, now: float) -> None:
+        """A load that was begun for `preload` has come to nothing."""
+        flight = self._ended(ticket, now)
+        if flight is not None:
+            self._shadow.not_loaded(flight.node_id, flight.key)
+            self._journal.note(flight.node_id)
+
     def tick(self, now: float) -> list[tuple[str, str]]:
         """Once a second or so. Returns loads that hang, as (node, model), each once."""
         self._shadow.presume(now)
@@ -266,6 +274,53 @@ class Policy:
             (self._weigh(node, demand, now, loads, ahead.get(node.id, 0)), node.id not in able)
             for node in few
         ]
+
+    def preload(  # noqa: PLR0913 - every input of the choice is an argument
+        self,
+        arrival: Arrival,
+        held: int,
+        wait_s: float,
+        now: float,
+        *,
+        excluded: AbstractSet[str] = _NOBODY,
+        pools: Pools | None = None,
+    ) -> Preload | None:
+        """The node that should load the model because so many requests are held for it, the last
+        of them, `arrival`, for `wait_s`; None when that does not pay (`routing.preload`) or would
+        thrash. Changes nothing: whoever begins the load says so by `sent`, and how it ends.
+
+        Only idle nodes are looked at, at which nothing has to leave that was in use lately
+        (`KEPT_S`), and only while no node loads this model.
+        """
+        pools = pools if pools is not None else self._pools
+        entry = pools.models.get(arrival.canonical) if pools is not None else None
+        key = self._key(arrival)
+        if entry is None or self._shadow.is_loading(key, now):
+            return None
+        size, loads, since = self._sizes.get(key, DEFAULT_BYTES), self._loads(), now - KEPT_S
+        able = [
+            node
+            for node in entry.active
+            if node.id not in excluded
+            and not loads.get(node.id)
+            and self._shadow.has_room(node.id, key, size, since)
+        ]
+        if not able:
+            return None
+        few = self._shortlists.pick(able, key, ())
+        cold = [each for each, hangs in self.estimates(arrival, few, now) if not hangs]
+        found = best(cold, held, wait_s)
+        if found is None:
+            return None
+        load = Arrival(
+            canonical=arrival.canonical,
+            digest=arrival.digest,
+            options_key=arrival.options_key,
+            is_embedding=arrival.is_embedding,
+            max_output=0,
+            is_streamed=False,
+        )
+        return Preload(found[0].node, load, found[0].load_s, found[1])
 
     def _predicted(  # noqa: PLR0913 - as above
         self,

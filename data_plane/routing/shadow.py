@@ -239,6 +239,24 @@ class Shadow:
         """Nodes that have a model in memory; kept up to date, to be read by whoever has it."""
         return self._holders.setdefault(key, set())
 
+    def is_loading(self, key: str, now: float) -> bool:
+        """Whether some node loads the model at this moment."""
+        return any(
+            self.places[node_id].runners[key].ready_at > now for node_id in self.holding(key)
+        )
+
+    def has_room(self, node_id: str, key: str, size_bytes: float, since: float) -> bool:
+        """Whether the node could load a model that it has not, and nothing would have to leave that
+        was used or loaded after `since`.
+        """
+        place = self.places.get(node_id)
+        if place is None:
+            return True
+        leaving = place.victims(key, size_bytes)
+        return key not in place.runners and not any(
+            runner.flights or max(runner.used_at, runner.ready_at) > since for runner in leaving
+        )
+
     def busy(self, key: str, now: float) -> float:
         """The share of their time that what comes takes of all nodes with a model, as of a second
         ago. By the share of each by itself chance would decide among them.
@@ -416,6 +434,13 @@ class Shadow:
             self._make_room(place, key, size_bytes)
         self._add(place, key, size_bytes, now + load_s)
         return True
+
+    def not_loaded(self, node_id: str, key: str) -> None:
+        """A load that nothing waits for has failed."""
+        place = self.places.get(node_id)
+        runner = place.runners.get(key) if place is not None else None
+        if place is not None and runner is not None and not runner.flights:
+            self._drop(place, key)
 
     def _make_room(self, place: Place, key: str, size_bytes: float) -> None:
         for victim in place.victims(key, size_bytes):

@@ -72,6 +72,9 @@ class Metrics:
         self._queue_refused = self._counter(
             "queue_refused", "Requests refused instead of being held, by reason.", "reason"
         )
+        self._preloads = self._counter(
+            "preloads", "Models loaded for those that were held, by outcome.", "outcome"
+        )
         self._tokens = self._counter("tokens", "Tokens as nodes counted them.", "model", "kind")
         self._attempts = self._counter("attempts", "Attempts at nodes by result.", "node", "result")
         self.retries_refused = self._counter(
@@ -158,6 +161,10 @@ class Metrics:
     def queue_refused(self, reason: str) -> None:
         """Count a request that is not held (any longer)."""
         self._child(self._queue_refused, reason).inc()
+
+    def preload(self, outcome: str) -> None:
+        """Count a load ahead of any request that has ended."""
+        self._child(self._preloads, outcome).inc()
 
     def request(self, record: Record, now: float) -> None:
         """Count a request that has ended: with others, so that nobody waits for it who wants

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from fakes.snapshots import digest_of, make_loaded, make_model, make_snapshot
-from routing.rules import ASKED_AGAIN, Rule
+from routing.rules import ASKED_AGAIN, Asked, Rule
 from routing.scenarios import holders_of
 
 from data_plane.admission.queue import Queue, Waiting
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from routing.node import Record, Runner
-    from routing.rules import Asked
     from routing.scenarios import Scenario
 
 MOST_BLOCKS: Final = 256  # the product hashes 64 KiB of a prompt
@@ -45,6 +45,9 @@ class Ours(Rule):
         self.arrivals: dict[int, Arrival] = {}
         self.tickets: dict[int, int] = {}
         self.held: dict[int, tuple[str, str]] = {}
+        self.predicted_s: dict[int, float] = {}
+        """Of those that are held: until the first token, when it was asked for last."""
+
         self.canonical = {m.name: ModelName.parse(m.name).canonical for m in scenario.models}
         round_trips = {name: ROUND_TRIP_S for name, _ in scenario.nodes}
         self.policy = Policy(dice.random, latencies=round_trips)
@@ -62,8 +65,10 @@ class Ours(Rule):
         )
         if isinstance(choice, Hold):
             self.held[asked.number] = asked.request.model, choice.node_id
+            self.predicted_s[asked.number] = choice.predicted_s
             return None
         self.held.pop(asked.number, None)
+        self.predicted_s.pop(asked.number, None)
         assert isinstance(choice, Choice), choice
         return choice.node.id
 
@@ -161,6 +166,11 @@ class Predicted(Ours):
         self.shares = Shares()
         self.queue: Queue[Asked] = Queue(self.shares)
         self.places: dict[int, Waiting[Asked]] = {}
+        self.loading: dict[int, str] = {}
+        """Models, by the number of the request that stands for the load."""
+
+        self.loaded: list[str] = []
+        """Where loads were begun."""
 
     def pick(self, asked: Asked, nodes: list[str], now: float) -> str | None:
         """As the policy says; who has to wait queues up."""
@@ -192,6 +202,30 @@ class Predicted(Ours):
         self.held = {number: self.held[number] for number in order}
         return first
 
+    def preloads(self, now: float) -> list[tuple[Asked, str]]:
+        """As `WaitingRoom` and `Preloading` ask for them: one at a time for each model."""
+        begun = []
+        for lane in self.queue.lanes:
+            places = self.queue.first(lane, ASKED_AGAIN, now)
+            known = [each.item for each in places if each.item.number in self.predicted_s]
+            if not known or lane in self.loading.values():
+                continue
+            last, held = known[-1], self.queue.count(lane)
+            wait_s = self.predicted_s[last.number] * held / len(known)
+            found = self.policy.preload(self.arrivals[last.number], held, wait_s, now)
+            if found is not None:
+                asked = _load_of(last, -1 - len(self.loaded))
+                self.loaded.append(found.node.id)
+                self.loading[asked.number] = lane
+                self.arrivals[asked.number] = found.arrival
+                begun.append((asked, found.node.id))
+        return begun
+
+    def aborted(self, asked: Asked, node: str, now: float) -> None:
+        """Its node has died."""
+        self.loading.pop(asked.number, None)
+        super().aborted(asked, node, now)
+
     def sent(self, asked: Asked, node: str, now: float) -> None:
         """The prompt is charged as it is sent."""
         super().sent(asked, node, now)
@@ -199,6 +233,7 @@ class Predicted(Ours):
 
     def finished(self, asked: Asked, node: str, record: Record, now: float) -> None:
         """And the answer as it is there."""
+        self.loading.pop(asked.number, None)
         super().finished(asked, node, record, now)
         self.shares.charge(asked.request.principal, ANSWER_WEIGHT * record.eval_tokens)
 
@@ -214,6 +249,19 @@ class Told(Predicted):
     """A bound: it need not learn."""
 
     is_told = True
+
+
+def _load_of(asked: Asked, number: int) -> Asked:
+    """A request that asks for nothing but the model of this one."""
+    request = replace(
+        asked.request,
+        number=number,
+        after=None,
+        principal="",
+        prompt=((number, 1),),
+        answer=(number, 1),
+    )
+    return Asked(request, (), ())
 
 
 BOUND: Final = "ours: predicted, told"

@@ -64,6 +64,10 @@ class Rule:
     def tick(self, now: float) -> None:
         """A second has passed."""
 
+    def preloads(self, now: float) -> list[tuple[Asked, str]]:
+        """Loads that are to be begun ahead of any request, as requests that nobody has made."""
+        return []
+
     def next_of(self, waiting: list[Asked], now: float) -> list[Asked]:
         """Those that are to be asked for again, in this order; `waiting` is in that of arrival."""
         tried: Counter[str] = Counter()

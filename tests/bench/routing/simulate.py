@@ -132,6 +132,9 @@ class Simulation:
 
     def _tick(self, _about: None) -> None:
         self.rule.tick(self.now)
+        for asked, name in self.rule.preloads(self.now):
+            self.open += 1
+            self._send(Answer(asked, self.now), name)
         self._ask_again()
         self._at(self.now + TICK_S, "tick", None)
 
