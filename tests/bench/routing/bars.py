@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from statistics import fmean, geometric_mean
 from typing import TYPE_CHECKING, Final
 
-from routing.metrics import Ratio, best_of, mean_of, ratio
+from routing.metrics import Ratio, best_of, interval, mean_of, ratio, ratios
 from routing.rules import PEERS
+from routing.suite import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 JUDGED: Final = "ours: predicted"
 BEST: Final = "best"
+ALL: Final = "all"
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,28 @@ def judge(
             _keeps(bar, found.mean),
             _is_known(bar, scenario, found),
         )
+
+
+def judge_kinds(
+    bars: Sequence[Bar], found: Mapping[str, Mapping[str, Sequence[Figures]]]
+) -> Iterator[Verdict]:
+    """All bars over all scenarios of their kind that are held out, if all of them were tried: seed
+    by seed the geometric mean of the ratios, each to the best of others in its scenario.
+    """
+    for bar in bars:
+        kind = [each for each in SCENARIOS if each.held_out and each.bar == bar.kind]
+        if any(each.name not in found for each in kind):
+            continue
+        verdicts = [v for each in kind for v in judge([bar], each, found[each.name])]
+        by_seed = zip(
+            *(ratios(found[v.scenario][JUDGED], found[v.scenario][v.peer], bar.measure)
+              for v in verdicts),
+            strict=True,
+        )  # fmt: skip
+        means = [geometric_mean(each) for each in by_seed]
+        mean = Ratio(fmean(means), *interval(means))
+        peer = f"{bar.against}'s, {len(verdicts)} scenarios"
+        yield Verdict(bar, ALL, peer, mean, _keeps(bar, mean.mean), is_known=False)
 
 
 def _keeps(bar: Bar, value: float) -> bool:

@@ -94,13 +94,18 @@ def mean_of(several: Sequence[Figures], measure: str) -> float:
     return fmean(getattr(figures, measure) for figures in several)
 
 
-def ratio(ours: Sequence[Figures], theirs: Sequence[Figures], measure: str) -> Ratio:
+def ratios(ours: Sequence[Figures], theirs: Sequence[Figures], measure: str) -> list[float]:
     """Seed by seed, as both had the same requests."""
     pairs = [
         (getattr(one, measure), getattr(other, measure))
         for one, other in zip(ours, theirs, strict=True)
     ]
-    each = [mine / its if its else (inf if mine else 1.0) for mine, its in pairs]
+    return [mine / its if its else (inf if mine else 1.0) for mine, its in pairs]
+
+
+def ratio(ours: Sequence[Figures], theirs: Sequence[Figures], measure: str) -> Ratio:
+    """The mean over the seeds."""
+    each = ratios(ours, theirs, measure)
     return Ratio(fmean(each), *interval(each))
 
 

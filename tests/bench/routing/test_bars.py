@@ -63,6 +63,25 @@ def test_only_held_out_scenarios_of_the_kind_are_judged_and_only_where_there_is_
     assert verdicts([bar(measure="loads", fewest=2.0)], "H1", [PLAIN] * 2) == []
 
 
+def test_a_kind_is_judged_as_a_whole_once_all_of_it_was_tried() -> None:
+    kind = [name for name, each in BY_NAME.items() if each.held_out and each.bar == "even"]
+    found = {
+        name: {
+            **{peer: [replace(PLAIN, ttft_mean=4.0)] * 2 for peer in PEERS},
+            bars.JUDGED: [replace(PLAIN, ttft_mean=mine)] * 2,
+        }
+        for name, mine in zip(kind, (1.0, 4.0), strict=True)
+    }
+    limit = bar(kind="even", at_most=0.5)
+    (verdict,) = bars.judge_kinds([limit], found)
+    assert (verdict.scenario, verdict.is_kept) == (bars.ALL, True)
+    assert verdict.ratio.mean == pytest.approx(0.5)
+    (verdict,) = bars.judge_kinds([replace(limit, at_most=0.49)], found)
+    assert str(verdict).startswith("BROKEN")
+    del found[kind[0]]
+    assert list(bars.judge_kinds([limit], found)) == []
+
+
 def test_seeds_are_compared_in_pairs() -> None:
     mine = [replace(PLAIN, ttft_mean=value) for value in (1.0, 10.0)]
     other = [replace(PLAIN, ttft_mean=value) for value in (2.0, 20.0)]

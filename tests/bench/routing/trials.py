@@ -110,6 +110,7 @@ def main() -> int:
     ties = [line for name, each in found.items() for line in not_won(name, each)]
     limits = bars.load(HERE / "bars.toml")
     verdicts = [v for name, each in found.items() for v in bars.judge(limits, BY_NAME[name], each)]
+    verdicts += bars.judge_kinds(limits, found)
     sys.stdout.write("\n".join([*ties, "", *map(str, verdicts)]) + "\n")
     took_s = time.monotonic() - began
     sys.stdout.write(
