@@ -246,7 +246,7 @@ class Compatible(Predicted):
 
 
 class Told(Predicted):
-    """A bound: it need not learn."""
+    """It need not learn."""
 
     is_told = True
 
