@@ -30,12 +30,12 @@ bench-quick: ## the same, ours and nginx only, in a minute
 	@$(DEV) tests/bench/run.py --quick
 
 bench-routing: ## how well we and every peer choose, on sockets and in the simulator; fails when a bar is broken (20 minutes)
-	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.compare
-	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.trials
+	@$(DEV) tests/bench/choosing.py sockets
+	@$(DEV) tests/bench/choosing.py simulator
 
 bench-routing-quick: ## the same: ours and nginx, few scenarios (4 minutes)
-	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.compare --quick
-	@PYTHONPATH=.:tests:tests/bench $(DEV) -m routing.trials --quick
+	@$(DEV) tests/bench/choosing.py sockets --quick
+	@$(DEV) tests/bench/choosing.py simulator --quick
 
 soak: ## five minutes of requests and accidents, with figures (SOAK_S=1800: longer)
 	@$(DEV) tests/system/soak.py

@@ -1,6 +1,6 @@
 """Real sockets: our proxy and the peers, each in front of the same simulated cluster, at once.
 
-    compare.py [--quick] [--only NAME;NAME] [--scenarios S1,S3] [--count N] [--seed N]
+    choosing.py sockets [--quick] [--only NAME;NAME] [--scenarios S1,S3] [--count N] [--seed N]
         [--output FILE]
 
 All contenders of a scenario run side by side, each with a cluster of its own, so that what the
@@ -309,7 +309,3 @@ def kept(outcome: Outcome) -> dict[str, Any]:
         },
         "late_s": round(outcome.late_s, 3),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

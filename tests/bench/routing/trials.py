@@ -1,8 +1,8 @@
 """Every rule in every scenario, in the simulator: the same requests for all, seed by seed.
 
-    python -m routing.trials [--quick] [--scenarios S3,H1] [--seeds 5] [--count 1500]
+    choosing.py simulator [--quick] [--scenarios S3,H1] [--seeds 5] [--count 1500]
 
-with PYTHONPATH=.:tests:tests/bench. Prints a table for each scenario, where we are no better than
+Prints a table for each scenario, where we are no better than
 others, and the verdicts on the bars; exits with 1 when one is broken that was not known to be.
 """
 
@@ -171,7 +171,3 @@ def kept(by_rule: BySeed) -> dict[str, Any]:
         rule: {key: round(mean_of(several, key), 3) for key in asdict(several[0])}
         for rule, several in by_rule.items()
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())
