@@ -102,7 +102,7 @@ class Preloading:
     async def _load(self, job: Job, preload: Preload, on_end: Callable[[], None]) -> None:
         node, model, began_at = preload.node, job.ask.canonical, self._now()
         ticket = self._policy.sent(preload.arrival, node.id, began_at)
-        error = "it was given up"
+        error: str | None = None
         try:
             with self._leases.take(node.id, began_at) as lease:
                 async with asyncio.timeout(LOAD_TIMEOUT_S):
@@ -130,10 +130,11 @@ class Preloading:
             on_end()
 
     def _ended(
-        self, ticket: int, preload: Preload, model: str, began_at: float, error: str
+        self, ticket: int, preload: Preload, model: str, began_at: float, error: str | None
     ) -> None:
+        """`error` is None when we have let go of it ourselves: we shut down."""
         now, node = self._now(), preload.node
-        if not error:
+        if error == "":
             self._policy.first_byte(ticket, now)  # from here on the model is there
             # Nothing was before it at this node: all of the time went into the load.
             self._policy.finished(ticket, Finished(load_s=now - began_at), now)
@@ -141,6 +142,9 @@ class Preloading:
             self._metrics.preload("loaded")
             return
         self._policy.load_failed(ticket, now)
+        if error is None:
+            self._metrics.preload("given_up")
+            return
         self._failed_at[model, node.id] = now
         self._metrics.preload("failed")
         self._log.warning(

@@ -193,9 +193,9 @@ class WaitingRoom:
     def _look(self) -> None:
         self._timer = None
         self._decide()
+        self._look_later()
         for lane in self._queue.lanes:
             self._weigh_preload(lane)
-        self._look_later()
 
     def _weigh_preload(self, lane: str) -> None:
         """Whether those that wait are worth a further copy of the model."""

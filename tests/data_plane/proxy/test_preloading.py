@@ -58,11 +58,12 @@ def waiting(plane) -> int:
 
 
 @asynccontextmanager
-async def held(plane, warm: FakeOllama, *others: FakeOllama, count: int):
+async def held(plane, warm: FakeOllama, *others: FakeOllama, count: int, options=None):
     """So many requests are held for the node that is known."""
+    more = {"options": options} if options else {}
     await plane.apply(warm, config=PREDICTED, max_parallel=1)
     for _ in range(TAUGHT):
-        assert (await plane.chat()).status == 200
+        assert (await plane.chat(**more)).status == 200
     for models in zip(*OTHERS[: len(others)], strict=True):
         await plane.apply(warm, *others, config=PREDICTED, max_parallel=1)
         for model in models:
@@ -71,9 +72,9 @@ async def held(plane, warm: FakeOllama, *others: FakeOllama, count: int):
     for node in others:
         node.requests.clear()
     warm.fault("stall", after=1, times=1, path="/api/chat")
-    tasks = [asyncio.create_task(plane.chat())]
+    tasks = [asyncio.create_task(plane.chat(**more))]
     await plane.until(lambda: warm.active == 1)
-    tasks += [asyncio.create_task(plane.chat()) for _ in range(count)]
+    tasks += [asyncio.create_task(plane.chat(**more)) for _ in range(count)]
     try:
         yield
     finally:
@@ -129,11 +130,17 @@ async def test_a_load_that_fails_is_said_and_not_tried_again_at_once(plane, faul
         assert line["reason"]
 
 
-async def test_the_copy_is_loaded_with_the_options_of_those_that_wait(plane) -> None:
-    async with fake() as warm, cold() as other, held(plane, warm, other, count=MANY):
+@pytest.mark.parametrize("options", [{}, {"num_ctx": 8192}])
+async def test_the_copy_is_loaded_with_the_options_of_those_that_wait(plane, options) -> None:
+    async with (
+        fake() as warm,
+        cold() as other,
+        held(plane, warm, other, count=MANY, options=options),
+    ):
         await plane.until(lambda: loads(other) == 1)
         (seen,) = [each for each in other.inference if each.path == LOADING]
-        assert json.loads(seen.body) == {"model": "llama3.2", "stream": False}
+        wanted = {"options": options} if options else {}
+        assert json.loads(seen.body) == {"model": "llama3.2", "stream": False, **wanted}
 
 
 async def test_nothing_is_left_behind(plane) -> None:
