@@ -8,6 +8,7 @@ holds it is parsed. Parts of a line are kept until the line is whole, up to `MAX
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ MAX_LINE_BYTES: Final = 8 * 1024 * 1024
 Beyond, the line is no longer kept but searched for `giant_end` as it passes."""
 
 
-class LineScanner:
+class LineScanner(ABC):
     """Watches one stream."""
 
     __slots__ = ("_max_line_bytes", "done", "error", "is_giant", "last", "rest", "usage")
@@ -77,9 +78,9 @@ class LineScanner:
         """What to send before a record of our own, so that it does not grow onto a broken line."""
         return b"\n" if self.rest or self.is_giant else b""
 
+    @abstractmethod
     def read_line(self, line: bytes) -> None:
         """Learn from one line that holds a needle."""
-        raise NotImplementedError
 
     def _feed_parts(self, chunk: bytes) -> None:
         end = chunk.rfind(b"\n") + 1

@@ -7,6 +7,7 @@ event of a certain type.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Final
 
 import msgspec
@@ -72,9 +73,9 @@ class _EventScanner(LineScanner):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
 
+    @abstractmethod
     def read_data(self, data: bytes) -> None:
         """Learn from the payload of an event."""
-        raise NotImplementedError
 
 
 class OpenAIScanner(_EventScanner):

@@ -17,17 +17,14 @@ if TYPE_CHECKING:
 
 
 class Database(Protocol):
-    """What a stack needs of its database."""
+    """What a stack needs of its database. One that is a server can be killed, too."""
 
     @property
     def url(self) -> str:
         """The value of DATABASE_URL."""
 
-    def kill(self) -> None:
-        """Make every connection break and no new one succeed."""
-
     def start(self) -> None:
-        """Undo `kill`; harmless when it was not killed."""
+        """Have it run, whatever has happened to it."""
 
 
 class SqliteDatabase:
@@ -41,11 +38,6 @@ class SqliteDatabase:
     def url(self) -> str:
         """Four slashes: an absolute path."""
         return f"sqlite:///{self._path}"
-
-    def kill(self) -> None:
-        """A file has no server."""
-        msg = "SQLite has no server to kill"
-        raise NotImplementedError(msg)
 
     def start(self) -> None:
         """Always there."""

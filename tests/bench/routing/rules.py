@@ -4,9 +4,11 @@ settings. What a rule counts and measures is what its original can see: its own 
 None of them is handicapped: counts are exact, nodes that are dead are known at once, and a model is
 only ever looked for where it fits.
 """
+# ruff: noqa: B027 - most rules need not hear of most of what happens
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
-    from routing.node import Record, Runner
+    from routing.runner import Record, Runner
     from routing.scenarios import Request, Scenario
 
 
@@ -32,16 +34,16 @@ class Asked:
         self.number, self.tokens = request.number, request.prompt_tokens
 
 
-class Rule:
+class Rule(ABC):
     """The least that a rule is: it counts its requests per node."""
 
     def __init__(self, scenario: Scenario, dice: random.Random) -> None:
         self.scenario, self.dice = scenario, dice
         self.active: Counter[str] = Counter()
 
+    @abstractmethod
     def pick(self, asked: Asked, nodes: list[str], now: float) -> str | None:
         """One of the nodes; None: it waits here, and is asked for again when an answer ends."""
-        raise NotImplementedError
 
     def sent(self, asked: Asked, node: str, now: float) -> None:
         """The request is on its way."""

@@ -63,5 +63,5 @@ def test_knowing_what_is_in_memory_saves_most_loads() -> None:
 
 
 def test_a_rule_must_say_how_it_picks() -> None:
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(TypeError, match="pick"):
         run(BY_NAME["S1"], asked_of(BY_NAME["S1"], 1, 5), Rule, 1)
