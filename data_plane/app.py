@@ -147,6 +147,7 @@ class App:
         settings = self.settings
         self.forwarder = Forwarder(settings.address_policy, settings.node_token_keys)
         self.prober = Prober(self.forwarder)
+        self.orders = Orders(self.forwarder, self.prober, self.metrics)
         self.watch = Watch(
             leases=self.leases,
             prober=self.prober,
@@ -194,7 +195,6 @@ class App:
         )
 
     def _wire_management(self) -> Management:
-        orders = Orders(self.forwarder, self.prober, self.metrics)
         relisting = Relisting(
             prober=self.prober,
             state=self.state,
@@ -205,8 +205,8 @@ class App:
             shows=self.shows,
             models=self.model_circuits,
         )
-        blobs = Blobs(orders, self.circuits)
-        return Management(orders, blobs, relisting, self.circuits, self.settings.registries)
+        blobs = Blobs(self.orders, self.circuits)
+        return Management(self.orders, blobs, relisting, self.circuits, self.settings.registries)
 
     def _wire_path(self) -> None:
         settings = self.settings
@@ -239,7 +239,7 @@ class App:
             preloading=Preloading(
                 policy=self.policy,
                 selection=self.selection,
-                forwarder=self.forwarder,
+                orders=self.orders,
                 leases=self.leases,
                 findings=self.findings,
                 lifecycle=self.lifecycle,

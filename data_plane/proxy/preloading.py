@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from data_plane.protocol.usage import complete_json
+from data_plane.proxy.orders import Order
 from data_plane.routing.events import Finished
 from data_plane.upstream.faults import SENTENCES, NodeFailedError
 
@@ -21,22 +21,17 @@ if TYPE_CHECKING:
     from data_plane.lifecycle import Lifecycle
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.job import Job
+    from data_plane.proxy.orders import Orders
     from data_plane.proxy.selection import Selection
     from data_plane.routing.events import Arrival
     from data_plane.routing.policy import Policy
     from data_plane.routing.preload import Preload
     from data_plane.telemetry.logs import Log
     from data_plane.telemetry.metrics import Metrics
-    from data_plane.upstream.forward import Forwarder
     from data_plane.upstream.lease import Leases
-
-LOAD_TIMEOUT_S: Final = 300.0
-"""As long as a node itself waits for a runner that makes no progress (OLLAMA_LOAD_TIMEOUT)."""
 
 AGAIN_AFTER_S: Final = 60.0
 """A node that could not load the model is not asked for it again so soon."""
-
-MAX_ANSWER_BYTES: Final = 64 * 1024
 
 _FIELDS: Final = b"Content-Type: application/json\r\n"
 
@@ -49,7 +44,7 @@ class Preloading:
         *,
         policy: Policy,
         selection: Selection,
-        forwarder: Forwarder,
+        orders: Orders,
         leases: Leases,
         findings: Findings,
         lifecycle: Lifecycle,
@@ -58,7 +53,7 @@ class Preloading:
     ) -> None:
         self._policy = policy
         self._selection = selection
-        self._forwarder = forwarder
+        self._orders = orders
         self._leases = leases
         self._findings = findings
         self._lifecycle = lifecycle
@@ -102,58 +97,49 @@ class Preloading:
     async def _load(self, job: Job, preload: Preload, on_end: Callable[[], None]) -> None:
         node, model, began_at = preload.node, job.ask.canonical, self._now()
         ticket = self._policy.sent(preload.arrival, node.id, began_at)
-        error: str | None = None
         try:
-            with self._leases.take(node.id, began_at) as lease:
-                async with asyncio.timeout(LOAD_TIMEOUT_S):
-                    answer = await self._forwarder.send(
-                        node,
-                        "POST",
-                        "/api/embed" if preload.arrival.is_embedding else "/api/generate",
-                        _FIELDS,
-                        _body(job.ask.model, preload.arrival),
-                        connect_timeout_s=job.view.config.connect_timeout_s,
-                        lease=lease,
-                    )
-                    try:
-                        said = await answer.read_all(MAX_ANSWER_BYTES)
-                    finally:
-                        answer.close()
-            error = "" if answer.status == 200 else _words(answer.status, said)  # noqa: PLR2004 - HTTP
-        except NodeFailedError as failure:
-            error = SENTENCES[failure.fault]
-        except TimeoutError:
-            error = f"no answer in {LOAD_TIMEOUT_S:.0f} s"
+            error = await self._told(job, preload, began_at)
+        except asyncio.CancelledError:  # we shut down
+            self._policy.load_failed(ticket, self._now())
+            raise
         finally:
             self._under_way.discard(model)
-            self._ended(ticket, preload, model, began_at, error)
-            on_end()
-
-    def _ended(
-        self, ticket: int, preload: Preload, model: str, began_at: float, error: str | None
-    ) -> None:
-        """`error` is None when we have let go of it ourselves: we shut down."""
-        now, node = self._now(), preload.node
-        if error == "":
+        now = self._now()
+        if error:
+            self._policy.load_failed(ticket, now)
+            self._failed_at[model, node.id] = now
+            self._metrics.preload("failed")
+            self._log.warning(
+                "preload_failed", model=model, node=node.name, node_id=node.id, reason=error
+            )
+        else:
             self._policy.first_byte(ticket, now)  # from here on the model is there
             # Nothing was before it at this node: all of the time went into the load.
             self._policy.finished(ticket, Finished(load_s=now - began_at), now)
             self._findings.note_answered(node, model, is_unload=False)
             self._metrics.preload("loaded")
-            return
-        self._policy.load_failed(ticket, now)
-        if error is None:
-            self._metrics.preload("given_up")
-            return
-        self._failed_at[model, node.id] = now
-        self._metrics.preload("failed")
-        self._log.warning(
-            "preload_failed", model=model, node=node.name, node_id=node.id, reason=error
+        on_end()
+
+    async def _told(self, job: Job, preload: Preload, now: float) -> str:
+        """Tell the node to load it. Returns why it has not, in words; "" when it has."""
+        is_embedding = preload.arrival.is_embedding
+        order = Order(
+            "POST",
+            "/api/embed" if is_embedding else "/api/generate",
+            _FIELDS,
+            _body(job.ask.model, preload.arrival),
+            job.view.config,
         )
+        try:
+            with self._leases.take(preload.node.id, now):
+                (told,) = await self._orders.tell_all([preload.node], order)
+        except NodeFailedError as failure:  # the watch has let go of it
+            return SENTENCES[failure.fault]
+        return told.error
 
 
 def _body(model: str, arrival: Arrival) -> bytes:
-    """An empty request, which loads the model as those that are held want it."""
+    """A request without a prompt, which loads the model as those that are held want it."""
     document: dict[str, object] = {"model": model}
     if arrival.is_embedding:
         document["input"] = ""
@@ -162,7 +148,3 @@ def _body(model: str, arrival: Arrival) -> bytes:
     if arrival.options_key:
         document["options"] = msgspec.Raw(arrival.options_key.encode())
     return msgspec.json.encode(document)
-
-
-def _words(status: int, said: bytes) -> str:
-    return complete_json(said).error or f"status {status}"
