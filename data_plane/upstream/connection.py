@@ -199,8 +199,7 @@ class NodeConnection(asyncio.Protocol):
     def _read_head(self, answer: NodeAnswer, data: bytes) -> None:
         if not self.has_received:
             self.has_received = True
-            if self._drained is not None:
-                self._wake_writer()
+            self._wake_writer()
         if self._buffer:
             data = self._buffer + data
         end = data.find(_HEAD_END) + len(_HEAD_END)

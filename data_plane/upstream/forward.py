@@ -80,7 +80,7 @@ class Forwarder:
         """Send and wait until the answer has begun. Raises NodeFailedError.
 
         `fields` are header lines, `stream_type` is the content type of the answer that is a stream,
-        `sent` is what `send_now` gave if it sent this request already.
+        `sent` is what `send_on` gave if it sent this request already.
 
         A pooled connection may have been closed by the node just before we wrote to it. That says
         nothing about the node: the request goes out once more, on a new connection to the same one.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # the fakes, whose snapshots it plays
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # where the fakes are
 
 from routing import compare, trials
 

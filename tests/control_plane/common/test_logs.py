@@ -17,7 +17,7 @@ def rendered(config: dict, **extra: object) -> str:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
-    record = logging.LogRecord("some.library", logging.WARNING, "f", 1, "said %s", ("it",), None)
+    record = logging.LogRecord("some.package", logging.WARNING, "f", 1, "said %s", ("it",), None)
     record.__dict__.update(extra)
     handler.emit(record)
     return stream.getvalue()
@@ -27,7 +27,7 @@ def test_lines_of_libraries_are_json_with_the_request_id():
     request_id_enter("req-7")
     line = json.loads(rendered(logging_config("json", "INFO")))
     assert line["event"] == "said it"
-    assert line["logger"] == "some.library"
+    assert line["logger"] == "some.package"
     assert line["level"] == "warning"
     assert line["request_id"] == "req-7"
 
