@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from data_plane.routing.shadow import Place, Shadow
+    from data_plane.routing.place import Place
+    from data_plane.routing.shadow import Shadow
     from data_plane.routing.shortlist import Shortlists
 
 _NO_SIZES: Final[Mapping[str, float]] = {}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from math import log
 from typing import TYPE_CHECKING, Final
 
-from data_plane.routing.learning import moved, quantile
+from data_plane.routing.pair import moved, quantile
 
 if TYPE_CHECKING:
     from data_plane.routing.events import Finished
-    from data_plane.routing.learning import Learned, Pair
-    from data_plane.routing.shadow import Flight
+    from data_plane.routing.learning import Learned
+    from data_plane.routing.pair import Pair
+    from data_plane.routing.place import Flight
 
 LOAD_WORTH_NOTING_S: Final = 0.5
 """A resident model "loads" within milliseconds."""

@@ -16,24 +16,17 @@ from typing import TYPE_CHECKING, Final
 from data_plane.routing.choose import Rankings, any_left, choose, search
 from data_plane.routing.events import Arrival, Choice, Hold, NoNode, Reason
 from data_plane.routing.fleet import Fleet
-from data_plane.routing.learning import DEFAULT_BYTES, Learned
+from data_plane.routing.learning import Learned
 from data_plane.routing.lessons import learn
+from data_plane.routing.place import Flight
 from data_plane.routing.pools import key_of
-from data_plane.routing.predict import (
-    ANSWER_WEIGHT,
-    COPY_S,
-    COST,
-    Demand,
-    cheapest,
-    lacks,
-    nearest,
-    weigh,
-)
-from data_plane.routing.preload import KEPT_S, Preload, best
+from data_plane.routing.predict import COST, cheapest, lacks, nearest
+from data_plane.routing.preload import KEPT_S, Preload, load_for, most_saving
 from data_plane.routing.ranking import Journal
-from data_plane.routing.shadow import Flight, Shadow
+from data_plane.routing.shadow import Shadow
 from data_plane.routing.shortlist import Shortlists, unhung
 from data_plane.routing.slow_start import WINDOW_S, SlowStart
+from data_plane.routing.weighing import Weighing
 from shared.snapshot import Strategy
 
 if TYPE_CHECKING:
@@ -42,14 +35,12 @@ if TYPE_CHECKING:
 
     from data_plane.routing.events import Finished
     from data_plane.routing.pools import PoolNode, Pools
-    from data_plane.routing.predict import Estimate
-    from data_plane.routing.shadow import Runner
+    from data_plane.routing.predict import Demand, Estimate
     from shared.snapshot import LoadedModel
 
 EXPLORED_SHARE: Final = 0.01
-UNHEARD_S: Final = 600.0
 SMALL_TOKENS: Final = 500
-"""One in a hundred small requests goes to a node that nothing was heard of for so long."""
+"""One in a hundred small requests goes to a node that nothing was heard of for long."""
 
 TRIED_MORE_S: Final = 30.0
 """Between two requests that are sent to a node whose slots are taken, to learn of further ones."""
@@ -87,10 +78,11 @@ class Policy:
         self.rankings = Rankings(
             self._journal, dice, lambda model: self._shadow.holding(key_of(model)), self._shares
         )
+        self._weighing = Weighing(
+            self._learned, self._shadow, self.fleet, are_loads_ours=loads is None
+        )
         self._tickets = count(1)
         self._pools: Pools | None = None
-        self._sizes: dict[str, float] = {}
-        self._keys: dict[str, str] = {}
         self._said: dict[str, tuple[LoadedModel, ...]] = {}
         self._last: tuple[Arrival, Estimate, Demand] | None = None
         self.errors: list[float] = []
@@ -104,15 +96,11 @@ class Policy:
         """A new snapshot is in force."""
         self._pools = pools
         self.slow_start.use(pools, now)
-        self._keys = {name: key_of(entry.model) for name, entry in pools.models.items()}
-        self._sizes = {
-            self._keys[name]: float(entry.model.size_bytes) or DEFAULT_BYTES
-            for name, entry in pools.models.items()
-        }
-        known = frozenset(pools.nodes)
-        self._learned.keep(known, self._sizes)
+        self._weighing.use(pools)
+        known, sizes = frozenset(pools.nodes), self._weighing.sizes
+        self._learned.keep(known, sizes)
         self._shadow.keep(known)
-        self.fleet.use(known, self._sizes)
+        self.fleet.use(known, sizes)
         self._shortlists.clear()
         for node in pools.nodes.values():
             if self._said.get(node.id) != node.loaded:
@@ -123,10 +111,7 @@ class Policy:
 
     def ps_seen(self, node_id: str, loaded: Iterable[LoadedModel], now: float) -> None:
         """A node says what it has in memory."""
-        keyed = [
-            (model.digest or self._keys.get(model.canonical, model.canonical), model)
-            for model in loaded
-        ]
+        keyed = [(self._weighing.key_of(model), model) for model in loaded]
         if self._shadow.seen(node_id, keyed, now):
             self._journal.note(node_id)
         self._shortlists.changed(node_id)
@@ -255,7 +240,7 @@ class Policy:
             dice=self._dice,
             excluded=excluded,
             down=down,
-            loaded=self._shadow.holding(self._key(arrival)) if self._is_known(arrival) else _NOBODY,
+            loaded=self._loaded(arrival),
             shares=self._shares,
             same_digest=same_digest,
             panic=panic,
@@ -267,11 +252,14 @@ class Policy:
         """Each of these nodes as `choose` weighs it under `predicted`, and whether a load hangs
         there. Changes nothing.
         """
-        demand, loads, few = self._demand(arrival, now), self._loads(), list(nodes)
+        demand, loads, few = self._weighing.demand(arrival, now), self._loads(), list(nodes)
         able = {node.id for node in few if unhung(self._shadow, [node], demand.key, or_all=False)}
         ahead = self.slow_start.feigned(few, loads, {}) if self._shares else _NOTHING
         return [
-            (self._weigh(node, demand, now, loads, ahead.get(node.id, 0)), node.id not in able)
+            (
+                self._weighing.weigh(node, demand, now, loads, ahead.get(node.id, 0)),
+                node.id not in able,
+            )
             for node in few
         ]
 
@@ -294,10 +282,10 @@ class Policy:
         """
         pools = pools if pools is not None else self._pools
         entry = pools.models.get(arrival.canonical) if pools is not None else None
-        key = self._key(arrival)
+        key = self._weighing.key_of(arrival)
         if entry is None or self._shadow.is_loading(key, now):
             return None
-        size, loads, since = self._sizes.get(key, DEFAULT_BYTES), self._loads(), now - KEPT_S
+        size, loads, since = self._weighing.size_of(key), self._loads(), now - KEPT_S
         able = [
             node
             for node in entry.active
@@ -309,18 +297,10 @@ class Policy:
             return None
         few = self._shortlists.pick(able, key, ())
         cold = [each for each, hangs in self.estimates(arrival, few, now) if not hangs]
-        found = best(cold, held, wait_s)
+        found = most_saving(cold, held, wait_s)
         if found is None:
             return None
-        load = Arrival(
-            canonical=arrival.canonical,
-            digest=arrival.digest,
-            options_key=arrival.options_key,
-            is_embedding=arrival.is_embedding,
-            max_output=0,
-            is_streamed=False,
-        )
-        return Preload(found[0].node, load, found[0].load_s, found[1])
+        return Preload(found[0].node, load_for(arrival), found[0].load_s, found[1])
 
     def _predicted(  # noqa: PLR0913 - as above
         self,
@@ -334,13 +314,13 @@ class Policy:
     ) -> Choice | None:
         if not usable:
             return None
-        demand, candidates, loads = self._demand(arrival, now), len(usable), self._loads()
+        demand, candidates, loads = self._weighing.demand(arrival, now), len(usable), self._loads()
         if self._shares:
             ahead = self.slow_start.feigned(usable, loads, ahead)
         left = unhung(self._shadow, usable, demand.key)
         few = self._shortlists.pick(left, demand.key, demand.blocks)
         found = [
-            self._weigh(node, demand, now, loads, ahead.get(node.id, 0) if ahead else 0)
+            self._weighing.weigh(node, demand, now, loads, ahead.get(node.id, 0) if ahead else 0)
             for node in few
         ]
         if len(few) < candidates:
@@ -377,103 +357,33 @@ class Policy:
         if near is not None:
             return near, Reason.PREFIX
         if demand.tokens < SMALL_TOKENS and len(found) > 1 and self._dice() < EXPLORED_SHARE:
-            unheard = self._unheard(found, demand.key, now)
+            unheard = self._weighing.unheard(found, demand.key, now)
             if unheard is not None:
                 return unheard, Reason.EXPLORED
         return best, Reason.PREDICTED
 
-    def _unheard(self, found: list[Estimate], key: str, now: float) -> Estimate | None:
-        """An idle node with the model in memory that nothing was heard of for long."""
-        for each in found:
-            pair = self._learned.pairs.get(each.node.id, {}).get(key)
-            is_unheard = pair is None or now - pair.last_at > UNHEARD_S
-            if is_unheard and each.is_free and not each.is_cold:
-                return each
-        return None
-
     def first_bytes(self, arrival: Arrival, pools: Pools, now: float) -> dict[str, float]:
-        """Of each holder: the predicted wait plus the measured time to the first byte. Where that
-        was not measured yet, the round trip stands in for it: too little, so that it gets measured.
+        """Until the first byte, for each holder that anything is known of, as `lowest_latency`
+        compares them.
         """
-        entry, demand, found = pools.models[arrival.canonical], self._demand(arrival, now), {}
-        loads = self._loads()
-        for node in (*entry.active, *entry.drifted, *entry.standby):
-            each = self._weigh(node, demand, now, loads)
-            rest_s = each.rates.first_byte_s
-            if rest_s is None:
-                rest_s = self._latencies.get(node.id)
-            if rest_s is not None:
-                found[node.id] = max(each.wait_s, each.load_s if each.is_cold else 0.0) + rest_s
-        return found
+        entry = pools.models[arrival.canonical]
+        return self._weighing.first_bytes(arrival, entry, now, self._loads(), self._latencies)
 
-    # Weighing
-
-    def _weigh(
-        self,
-        node: PoolNode,
-        demand: Demand,
-        now: float,
-        loads: Mapping[str, float],
-        others: float = 0.0,
-    ) -> Estimate:
-        node_id, key = node.id, demand.key
-        place = self._shadow.places.get(node_id)
-        said = self.fleet.nodes.get(node_id)
-        beside = 0
-        if self._counts is None:  # what the fleet's count has beyond ours
-            ours = place.active if place is not None else 0
-            elsewhere = max(loads.get(node_id, 0.0) - ours, 0.0)
-        else:
-            elsewhere = said.total if said is not None else 0
-        if said is not None and elsewhere:
-            others += said.others(key, elsewhere)
-            beside = said.busy(key, place)
-        else:  # of whatever model
-            others += elsewhere
-        rates = self._learned.rates(node_id, key, self._sizes, node.max_parallel)
-        return weigh(node, place, rates, demand, now, others=others, beside=beside, loss=self._loss)
-
-    def _loss(self, node: PoolNode, runner: Runner, now: float) -> float:
-        """What it costs that a runner leaves: its load and what it has cached, as far as they will
-        be wanted again soon.
-        """
-        copies = max(len(self._shadow.holding(runner.key)) - 1, 0)
-        wanted = self._learned.of_model(runner.key).per_second(now) * 60.0 / (1.0 + 2.0 * copies)
-        rates = self._learned.rates(node.id, runner.key, self._sizes, node.max_parallel)
-        load_s = min(1.0, wanted) * rates.load_s * (0.5 if copies else 1.0)
-        return load_s + runner.prompts.worth(now) / rates.prefill
-
-    def _demand(self, arrival: Arrival, now: float) -> Demand:
-        key = self._key(arrival)
-        habits = self._learned.of_model(key)
-        tokens = arrival.prompt_tokens * habits.factor if arrival.prompt_tokens else habits.prompt
-        output = 0.0 if arrival.is_embedding else habits.output
-        if arrival.max_output is not None:
-            output = min(output, float(arrival.max_output))
-        size = self._sizes.get(key, DEFAULT_BYTES)
-        weight = ANSWER_WEIGHT if arrival.is_streamed else 1.0
-        sharers = habits.per_second(now) * COPY_S / (1.0 + len(self._shadow.holding(key)))
-        busy = self._shadow.busy(key, now)
-        return Demand(
-            key, arrival.options_key, tokens, output, arrival.blocks, size, weight, sharers, busy
-        )
-
-    def _key(self, arrival: Arrival) -> str:
-        return arrival.digest or self._keys.get(arrival.canonical, arrival.canonical)
-
-    def _is_known(self, arrival: Arrival) -> bool:
-        return arrival.canonical in self._keys
+    def _loaded(self, arrival: Arrival) -> AbstractSet[str]:
+        if arrival.canonical not in self._weighing.keys:
+            return _NOBODY
+        return self._shadow.holding(self._weighing.key_of(arrival))
 
     def _chosen(self, arrival: Arrival, node_id: str, now: float) -> tuple[Estimate | None, Demand]:
         """What was predicted of the node when it was chosen; else what is predicted now."""
         last, self._last = self._last, None
         if last is not None and last[0] is arrival and last[1].node.id == node_id:
             return last[1], last[2]
-        demand = self._demand(arrival, now)
+        demand = self._weighing.demand(arrival, now)
         node = self._pools.nodes.get(node_id) if self._pools is not None else None
         if node is None:
             return None, demand
-        return self._weigh(node, demand, now, self._loads()), demand
+        return self._weighing.weigh(node, demand, now, self._loads()), demand
 
     # Restarts
 

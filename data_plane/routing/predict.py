@@ -13,8 +13,8 @@ from data_plane.routing.events import Terms
 
 if TYPE_CHECKING:
     from data_plane.routing.learning import Rates
+    from data_plane.routing.place import Place, Runner
     from data_plane.routing.pools import PoolNode
-    from data_plane.routing.shadow import Place, Runner
 
 Loss = Callable[["PoolNode", "Runner", float], float]
 """What it costs the fleet that a runner leaves a node now, in seconds."""

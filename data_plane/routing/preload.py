@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from data_plane.routing.events import Arrival
+from data_plane.routing.lessons import SHORTEST_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from data_plane.routing.events import Arrival
     from data_plane.routing.pools import PoolNode
     from data_plane.routing.predict import Estimate
 
@@ -39,18 +41,32 @@ class Preload(msgspec.Struct, frozen=True):
     """Of waiting, over all that are held, beyond what the load costs."""
 
 
+def load_for(arrival: Arrival) -> Arrival:
+    """A request for nothing but what this one needs in memory."""
+    return Arrival(
+        canonical=arrival.canonical,
+        digest=arrival.digest,
+        options_key=arrival.options_key,
+        is_embedding=arrival.is_embedding,
+        max_output=0,
+        is_streamed=False,
+    )
+
+
 def saved_s(found: Estimate, held: int, wait_s: float) -> float:
     """What a copy at this node saves all that are held, less what it costs (s)."""
     over_s = wait_s - found.load_s
     if over_s <= 0.0 or not held:
         return 0.0
-    here = max(found.rates.slots, 1.0) / found.slot_s if found.slot_s else float("inf")
-    share = here / (here + held / wait_s) if here != float("inf") else 1.0
+    here = found.rates.slots / max(found.slot_s, SHORTEST_S)
+    share = here / (here + held / wait_s)
     waiting_then = held * over_s / wait_s
     return waiting_then * over_s / 2.0 * share - found.load_s - found.eviction_s - found.others_s
 
 
-def best(estimates: Iterable[Estimate], held: int, wait_s: float) -> tuple[Estimate, float] | None:
+def most_saving(
+    estimates: Iterable[Estimate], held: int, wait_s: float
+) -> tuple[Estimate, float] | None:
     """The node at which a copy saves most, and how much; None when it pays nowhere."""
     found = [(saved_s(each, held, wait_s), each) for each in estimates]
     saved, estimate = max(found, key=lambda pair: pair[0], default=(0.0, None))

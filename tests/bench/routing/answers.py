@@ -17,7 +17,7 @@ from routing.scenarios import BLOCK_TOKENS, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from routing.node import Record
+    from routing.runner import Record
     from routing.scenarios import Request
 
 TOKEN_BYTES: Final = 4  # of the text of `scenarios.text_of`

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from routing.answers import Book, form_of
-from routing.node import Job, SimNode
+from routing.node import SimNode
+from routing.runner import Job
 from routing.scenarios import holders_of, requests_of
 from routing.suite import BY_NAME
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routing.answers import Ask, Native, OpenAI
-    from routing.node import Record
+    from routing.runner import Record
     from routing.scenarios import Request, Scenario
 
 PULSE_S: Final = 0.05  # tokens of this long leave together: what is measured is not the kernel

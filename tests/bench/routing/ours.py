@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
-    from routing.node import Record, Runner
+    from routing.runner import Record, Runner
     from routing.scenarios import Scenario
 
 MOST_BLOCKS: Final = 256  # the product hashes 64 KiB of a prompt

@@ -14,12 +14,13 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from routing.node import Job, SimNode
+from routing.node import SimNode
 from routing.rules import Asked, Rule
+from routing.runner import Job
 from routing.scenarios import blocks_of, holders_of, requests_of, seeded, span_of
 
 if TYPE_CHECKING:
-    from routing.node import Report
+    from routing.runner import Report
     from routing.scenarios import Incident, Scenario
 
 PS_S: Final = 30.0

@@ -1,7 +1,8 @@
 """The simulated node keeps Ollama's rules."""
 
 import pytest
-from routing.node import MAX_PENDING, Job, SimNode
+from routing.node import MAX_PENDING, SimNode
+from routing.runner import Job
 from routing.scenarios import GB, REFERENCE_BYTES, Preset, SimModel
 
 FAST = Preset("fast", 1_000, 100, 1 * GB, 12.5 * GB, 2, 0.5)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from data_plane.routing.events import Arrival, Finished, Hold
 from data_plane.routing.fleet import Elsewhere, Fleet
+from data_plane.routing.place import Place
 from data_plane.routing.policy import Policy
 from data_plane.routing.pools import Pools
 from data_plane.routing.prefix import block_hashes
-from data_plane.routing.shadow import Place, Shadow
+from data_plane.routing.shadow import Shadow
 from data_plane.routing.shortlist import Shortlists
 from shared import flights
 from shared.flights import Flights, PairFlights

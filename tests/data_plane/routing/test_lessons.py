@@ -7,7 +7,7 @@ import pytest
 from data_plane.routing.events import Arrival, Finished
 from data_plane.routing.learning import Learned
 from data_plane.routing.lessons import learn
-from data_plane.routing.shadow import Flight
+from data_plane.routing.place import Flight
 
 
 def flight_of(**more):

@@ -6,10 +6,11 @@ from fakes.snapshots import make_loaded, make_snapshot
 
 from data_plane.routing.events import Arrival
 from data_plane.routing.learning import Rates
+from data_plane.routing.place import Flight
 from data_plane.routing.pools import Pools
 from data_plane.routing.predict import ANSWER_WEIGHT, Demand, lacks, weigh
 from data_plane.routing.prefix import BLOCK_TOKENS, FIRST_DEPTH
-from data_plane.routing.shadow import Flight, Shadow
+from data_plane.routing.shadow import Shadow
 
 NODE = Pools.build(make_snapshot({"a": ["m"]})).nodes["a"]
 RATES = Rates(

@@ -3,7 +3,8 @@
 from fakes.snapshots import make_loaded
 
 from data_plane.routing.events import Arrival
-from data_plane.routing.shadow import LOAD_PATIENCE_S, Flight, Shadow
+from data_plane.routing.place import Flight
+from data_plane.routing.shadow import LOAD_PATIENCE_S, Shadow
 
 
 def flight_of(key="m", options_key="", **more):
@@ -56,15 +57,6 @@ def test_a_context_that_is_there_already_is_none() -> None:
     flight = flight_of(options_key='{"num_ctx":8192}')
     shadow.sent(1, flight, 6_000, 0.0)
     assert not flight.is_cold
-
-
-def test_idle_models_leave_before_busy_ones_and_only_as_many_as_needed() -> None:
-    shadow = Shadow()
-    seen(shadow, "b", "c", "d", size=4_000)
-    shadow.sent(1, flight_of("b"), 4_000, 0.0)
-    place = shadow.place("a")
-    assert [runner.key for runner in place.victims("new", 4_000)] == ["c"]
-    assert [runner.key for runner in place.victims("new", 12_000)] == ["c", "d", "b"]
 
 
 def test_a_busy_model_that_has_to_leave_goes_when_its_last_request_ends() -> None:

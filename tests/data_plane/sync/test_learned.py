@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from data_plane.routing.learning import Pair
+from data_plane.routing.pair import Pair
 from data_plane.routing.policy import Policy
 from data_plane.sync.learned import MAX_LEFT_BYTES, Left, Memory
 from data_plane.sync.subscriber import connect
