@@ -20,6 +20,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,8 @@ import budgets
 import peers
 import provide
 import scenarios
-from figures import Figures, table
-from outputs import Streams, UnreadableError
+from figures import table
+from outputs import UnreadableError
 from peers import BASE, OURS, Ground, Target
 from scenarios import Bench, Load
 from stage import AbsentError, Cores, Process, Stage, signals_that_exit
@@ -37,6 +38,10 @@ from deploy.local import engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from figures import Figures
+    from outputs import Streams
+    from scenarios import Flow, Round
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -47,6 +52,11 @@ CHOOSING_WARM_S = 2  # until a thousand nodes have their connections
 WANTED_FDS = 20_000  # 5,000 streams cost a proxy 10,000; some programs reserve memory for all
 FULL = Load()
 SLOW = Load(windows=1, streams=8, open_streams=50)
+ROUNDS = 3
+"""Of ours and of what it is judged by, in turn: a machine that others share is another one a minute
+later, and a ratio of two minutes says more of them than of the proxies."""
+ROUND = Load(windows=2)
+JUDGED = (BASE, OURS)
 DIRECT = "the node itself"
 
 
@@ -54,10 +64,27 @@ DIRECT = "the node itself"
 class Outcome:
     """What a run found."""
 
-    columns: list[Figures] = field(default_factory=list)
-    direct: Streams | None = None
+    direct: list[Flow] = field(default_factory=list)
+    rounds: dict[str, list[Round]] = field(default_factory=dict)
+    deciding: dict[str, float] = field(default_factory=dict)
     choosing: dict[int, float] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seen_direct(self) -> Streams:
+        """The node without a proxy: what TTFT is counted from."""
+        return scenarios.joined(self.direct).seen
+
+    def columns(self) -> list[Figures]:
+        """What is known of each proxy."""
+        summed_up = (
+            scenarios.summed_up(name, rounds, self.seen_direct)
+            for name, rounds in self.rounds.items()
+        )
+        return [
+            dataclasses.replace(each, **self.deciding) if each.name == OURS else each
+            for each in summed_up
+        ]
 
 
 @dataclass
@@ -84,33 +111,22 @@ class Run:
         finally:
             self.stage.stop(target.process)
 
-    def measure_direct(self, load: Load) -> Streams:
-        """The node without a proxy: what TTFT is counted from."""
+    def measure_direct(self, load: Load) -> None:
+        """The node without a proxy."""
         target = Target(self.node, self.ports[0])
-        self.outcome.direct = scenarios.busy_streams(self.bench, target, load).seen
-        return self.outcome.direct
+        self.outcome.direct.append(scenarios.busy_streams(self.bench, target, load))
 
-    def measure(self, name: str, load: Load, direct: Streams, *, has_open: bool) -> None:
-        """One column."""
+    def measure(self, name: str, load: Load) -> None:
+        """One round of one proxy."""
         with self.target(name) as target:
-            figures = scenarios.measured(self.bench, target, load, direct)
-        if has_open:
+            this = scenarios.measured(self.bench, target, load)
+        if load.open_streams:
             with self.target(name) as target:
-                flow, count, each = scenarios.open_streams(self.bench, target, load)
-            figures = dataclasses.replace(
-                figures,
-                open_streams=count,
-                open_stream_bytes=each,
-                open_cpu_per_chunk_us=flow.cpu_per_chunk_us,
-                open_delay_p50_us=flow.seen.delay_p50,
-                open_delay_p99_us=flow.seen.delay_p99,
-                errors=figures.errors + flow.seen.errors,
-            )
-        if name == OURS:
-            figures = dataclasses.replace(figures, **self.measure_deciding())
-        self.outcome.columns.append(figures)
+                opened = scenarios.open_streams(self.bench, target, load)
+            this = dataclasses.replace(this, open=opened)
+        self.outcome.rounds.setdefault(name, []).append(this)
 
-    def measure_deciding(self) -> dict[str, float]:
+    def measure_deciding(self) -> None:
         """A choice by prediction alone, in a process of its own where the proxy ran."""
         core = [] if self.bench.cores.proxy is None else [str(self.bench.cores.proxy)]
         done = subprocess.run(
@@ -119,18 +135,20 @@ class Run:
             stdout=subprocess.PIPE,
             check=True,
         )
-        return json.loads(done.stdout)
+        for measure, cost in json.loads(done.stdout).items():
+            self.outcome.deciding[measure] = min(cost, self.outcome.deciding.get(measure, cost))
 
     def measure_choosing(self) -> None:
         """Ours, on fleets of growing size."""
         if not provide.has("wrk"):
             return
+        costs = self.outcome.choosing
         for fleet in CHOOSING_FLEETS:
             with self.target(OURS, fleet) as target:
                 burst = scenarios.requests(
-                    self.bench, target, windows=FULL.windows, seconds=1, warm_s=CHOOSING_WARM_S
+                    self.bench, target, windows=ROUND.windows, seconds=1, warm_s=CHOOSING_WARM_S
                 )
-            self.outcome.choosing[fleet] = burst.cpu_us
+            costs[fleet] = min(burst.cpu_us, costs.get(fleet, burst.cpu_us))
 
     def attempt(self, name: str, step: Callable[[], None]) -> None:
         """Do a step; what cannot be had, started or loaded is named, and the run goes on."""
@@ -139,6 +157,7 @@ class Run:
             step()
         except (AbsentError, UnreadableError) as absent:
             self.outcome.absent[name] = str(absent).removeprefix(f"{name}: ")
+            self.outcome.rounds.pop(name, None)
             say(f"{name}: absent: {self.outcome.absent[name]}")
         else:
             say(f"{name}: measured in {time.monotonic() - began:.0f} s")
@@ -161,10 +180,11 @@ def main() -> int:
             return 2
         except KeyboardInterrupt:
             return 130
-    sys.stdout.write("\n" + table(outcome.columns, BASE) + "\n\n")
+    figures = outcome.columns()
+    sys.stdout.write("\n" + table(figures, BASE) + "\n\n")
     if outcome.choosing:
         sys.stdout.write(f"{choosing_line(outcome.choosing)}\n\n")
-    columns = {column.name: column for column in outcome.columns}
+    columns = {column.name: column for column in figures}
     verdicts = budgets.judge(budgets.load(HERE / "budgets.toml"), columns, OURS, outcome.choosing)
     for line in (*verdicts, *(f"absent      {n}: {why}" for n, why in outcome.absent.items())):
         sys.stdout.write(f"{line}\n")
@@ -229,16 +249,22 @@ def measure_all(run: Run, options: argparse.Namespace) -> None:
     """The node itself, each proxy, and what choosing costs."""
     if not provide.has("wrk"):
         run.outcome.absent["wrk"] = "no requests per second, no CPU per request or body"
-    direct = run.measure_direct(FULL)
-    for name in options.names:
-        this_load = SLOW if name in peers.SLOW else FULL
+    for number in range(1 if options.quick else ROUNDS):
+        run.measure_direct(load_of(OURS, options))
+        for name in options.names:
+            if number == 0 or (name in JUDGED and name not in run.outcome.absent):
+                run.attempt(name, partial(run.measure, name, load_of(name, options)))
+        if OURS in run.outcome.rounds:
+            run.measure_deciding()
+            if not options.quick:
+                run.attempt("choosing", run.measure_choosing)
 
-        def step(name: str = name, this_load: Load = this_load) -> None:
-            run.measure(name, this_load, direct, has_open=not options.quick)
 
-        run.attempt(name, step)
-    if not options.quick and OURS in options.names:
-        run.attempt("choosing", run.measure_choosing)
+def load_of(name: str, options: argparse.Namespace) -> Load:
+    """What a proxy is measured with in one round."""
+    if options.quick:
+        return dataclasses.replace(SLOW if name in peers.SLOW else FULL, open_streams=0)
+    return SLOW if name in peers.SLOW else ROUND if name in JUDGED else FULL
 
 
 def raise_fd_limit() -> None:
@@ -268,8 +294,8 @@ def write(outcome: Outcome, verdicts: list[budgets.Verdict], options: argparse.N
         "commit": commit_of(options.tree),
         "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "pinned": is_pinned()},
         "versions": provide.WHEELS,
-        "direct": rounded(outcome.direct),
-        "proxies": [rounded(column) for column in outcome.columns],
+        "direct": rounded(outcome.seen_direct),
+        "proxies": [rounded(column) for column in outcome.columns()],
         "choosing_cpu_per_request_us": {n: round(cost, 2) for n, cost in outcome.choosing.items()},
         "absent": outcome.absent,
         "budgets": [str(verdict) for verdict in verdicts],
@@ -279,10 +305,8 @@ def write(outcome: Outcome, verdicts: list[budgets.Verdict], options: argparse.N
     say(f"written to {path}")
 
 
-def rounded(record: Figures | Streams | None) -> dict[str, object]:
+def rounded(record: Figures | Streams) -> dict[str, object]:
     """A record as JSON has it, without digits that mean nothing."""
-    if record is None:
-        return {}
     pairs = dataclasses.asdict(record).items()
     return {name: round(v, 2) if isinstance(v, float) else v for name, v in pairs if v is not None}
 

@@ -1,8 +1,8 @@
 """The loads, and what is read off each: from the tool's output and from /proc.
 
-Each load is measured in several windows. Of CPU time the cheapest window counts: whatever else runs
-on the machine can only make a proxy dearer. Of delays it is the window in the middle: the best one
-would hide what a proxy does now and then.
+Each load is measured in several windows, on some proxies in several rounds. Of CPU time the
+cheapest window counts: whatever else runs on the machine can only make a proxy dearer. Of delays it
+is the window in the middle: the best one would hide what a proxy does now and then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import resource
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ import usage
 from figures import Figures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from outputs import Requests, Streams
@@ -50,7 +50,7 @@ class Load:
     body_s: int = 1
     stream_s: float = 2.0
     streams: int = 200
-    open_streams: int = 5_000
+    open_streams: int = 5_000  # none: they are not measured
     open_ramp_s: float = 5.001  # not a multiple of the interval: see busy_streams
     open_s: float = 2.0
 
@@ -86,13 +86,8 @@ def requests(
     """Non-streaming chats, as fast as they are answered."""
     warming = _wrk(target, warm_s, image_bytes)
     measured = [_window(bench, target, seconds, image_bytes) for _ in range(windows)]
-    cheapest = min(measured, key=lambda window: window.cpu_us)
-    return Burst(
-        cpu_us=cheapest.cpu_us,
-        per_s=max(window.per_s for window in measured),
-        load_busy=cheapest.load_busy,
-        errors=warming.errors + sum(window.errors for window in measured),
-    )
+    cheapest = _cheapest(measured)
+    return replace(cheapest, errors=warming.errors + cheapest.errors)
 
 
 def _window(bench: Bench, target: Target, seconds: int, image_bytes: int) -> Burst:
@@ -218,34 +213,76 @@ def most_streams() -> int:
     return (limit - FD_RESERVE) // 2
 
 
-def measured(bench: Bench, target: Target, load: Load, direct: Streams) -> Figures:
-    """The figures of one process; those of `open_streams` come from another, fresh one."""
-    figures: dict[str, float | None] = {}
-    errors = 0
+@dataclass(frozen=True)
+class Round:
+    """All loads on one proxy, once. None: wrk is absent, or there were no open streams."""
+
+    path: str
+    small: Burst | None
+    body: Burst | None
+    busy: Flow
+    open: tuple[Flow, int, float] | None = None
+
+
+def measured(bench: Bench, target: Target, load: Load) -> Round:
+    """One round on one process; its `open` comes from another, fresh one."""
+    small = body = None
     if provide.has("wrk"):
         small = requests(bench, target, windows=load.windows, seconds=load.request_s)
         body = requests(
             bench, target, windows=load.windows, seconds=load.body_s, image_bytes=BODY_BYTES
         )
-        figures = {
-            "cpu_per_request_us": small.cpu_us,
-            "requests_per_s": small.per_s,
-            "load_busy": small.load_busy,
-            "cpu_per_body_us": body.cpu_us,
-        }
-        errors = small.errors + body.errors
-    flow = busy_streams(bench, target, load)
-    seen = flow.seen
+    return Round(target.path, small, body, busy_streams(bench, target, load))
+
+
+def summed_up(name: str, rounds: Sequence[Round], direct: Streams) -> Figures:
+    """The figures of one proxy: the windows of all its rounds are as good as those of one."""
+    small = _cheapest([each.small for each in rounds if each.small is not None])
+    body = _cheapest([each.body for each in rounds if each.body is not None])
+    flow = joined([each.busy for each in rounds])
+    opened = [each.open for each in rounds if each.open is not None]
+    open_flow = joined([each for each, _, _ in opened])
+    seen, seen_open = flow.seen, open_flow.seen
     return Figures(
-        name=target.process.name,
-        path=target.path,
-        **figures,
+        name=name,
+        path=rounds[0].path,
+        cpu_per_request_us=small and small.cpu_us,
+        requests_per_s=small and small.per_s,
+        load_busy=small and small.load_busy,
+        cpu_per_body_us=body and body.cpu_us,
         cpu_per_chunk_us=flow.cpu_per_chunk_us,
         chunk_delay_p50_us=seen.delay_p50,
         chunk_delay_p99_us=seen.delay_p99,
         ttft_added_p50_us=_added(seen.ttft_p50, direct.ttft_p50),
         ttft_added_p99_us=_added(seen.ttft_p99, direct.ttft_p99),
-        errors=errors + seen.errors,
+        open_streams=min((count for _, count, _ in opened), default=None),
+        open_stream_bytes=max((each for _, _, each in opened), default=None),
+        open_cpu_per_chunk_us=open_flow.cpu_per_chunk_us,
+        open_delay_p50_us=seen_open.delay_p50,
+        open_delay_p99_us=seen_open.delay_p99,
+        errors=sum(each.errors for each in (small, body, seen, seen_open) if each is not None),
+    )
+
+
+def joined(flows: Sequence[Flow]) -> Flow:
+    """Several flows as one."""
+    return Flow(
+        windows=[window for flow in flows for window in flow.windows],
+        cpu_us=[cpu for flow in flows for cpu in flow.cpu_us],
+        rss_bytes=max((flow.rss_bytes for flow in flows), default=0),
+    )
+
+
+def _cheapest(bursts: Sequence[Burst]) -> Burst | None:
+    """The window that counts, and the errors of all."""
+    if not bursts:
+        return None
+    cheapest = min(bursts, key=lambda burst: burst.cpu_us)
+    return Burst(
+        cpu_us=cheapest.cpu_us,
+        per_s=max(burst.per_s for burst in bursts),
+        load_busy=cheapest.load_busy,
+        errors=sum(burst.errors for burst in bursts),
     )
 
 
