@@ -23,6 +23,7 @@ MAX_TRAILER_BYTES: Final = 8_190
 """Trailers are read and dropped."""
 
 FINAL_CHUNK: Final = b"0\r\n\r\n"
+_LAST_OF_ALL: Final = b"\r\n" + FINAL_CHUNK
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 CRLF: Final = b"\r\n"
@@ -157,6 +158,10 @@ class ChunkedBody:
             if size is not None and len(data) == end + size + 4 and data.endswith(CRLF):
                 self.is_whole = True
                 return data[end + 2 : -2]
+            if size is not None and len(data) == end + size + 9 and data.endswith(_LAST_OF_ALL):
+                self.is_whole = self.is_aligned = False
+                self.done = True
+                return data[end + 2 : -7]
         self.is_whole = False
         return self._feed_parts(data)
 

@@ -121,8 +121,14 @@ class LineScanner(ABC):
         self.rest[:] = window[-len(self.giant_end) + 1 :]
 
     def _read_lines(self, lines: bytes) -> None:
-        if not any(needle in lines for needle in self.needles):
-            return
-        for line in lines.split(b"\n"):
-            if any(needle in line for needle in self.needles):
-                self.read_line(line)
+        if self._is_of_interest(lines):
+            for line in lines.split(b"\n"):
+                if line and self._is_of_interest(line):
+                    self.read_line(line)
+
+    def _is_of_interest(self, data: bytes) -> bool:
+        # No `any`: a generator costs more than the search.
+        for needle in self.needles:  # noqa: SIM110 - see above
+            if needle in data:
+                return True
+        return False

@@ -277,8 +277,10 @@ class Reply:
 
     def end(self) -> None:
         """Nothing more will be written, whatever has happened."""
-        self._stop_filler()
-        self._stop_watching()
+        if self.filler is not None:
+            self.filler.stop()
+        if self._stall_timer is not None:
+            self._stop_watching()
         self._source = None
         self._call.connection.reply = None
 

@@ -57,6 +57,23 @@ def test_a_chunk_that_arrives_alone_may_be_passed_on_as_it_came() -> None:
     assert not body.is_whole, "the end is ours to write"
 
 
+def test_the_last_chunk_may_come_in_one_piece_with_the_end() -> None:
+    body = ChunkedBody()
+    assert body.feed(b"4\r\nabcd\r\n0\r\n\r\n") == b"abcd"
+    assert body.done
+    assert not (body.error or body.has_extra or body.is_whole)
+
+
+def test_what_only_looks_like_the_end_is_content() -> None:
+    body = ChunkedBody()
+    assert body.feed(b"9\r\nab\r\n0\r\n\r\n") == b"ab\r\n0\r\n\r\n"
+    assert not body.done
+    body = ChunkedBody()
+    assert body.feed(b"4\r\nabcd\r\n0\r\n\r\nHTTP") == b"abcd"
+    assert body.done
+    assert body.has_extra
+
+
 @pytest.mark.parametrize(
     "wire",
     [
