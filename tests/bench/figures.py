@@ -34,6 +34,7 @@ class Figures:
     open_cpu_per_chunk_us: float | None = None
     open_delay_p50_us: float | None = None
     open_delay_p99_us: float | None = None
+    core_slowness: float | None = None
     choosing_6_us: float | None = None
     choosing_100_us: float | None = None
     errors: int = 0
@@ -73,6 +74,7 @@ ROWS = (
     Row("choosing_6_us", "choosing of 6, p50 µs", is_compared=False),
     Row("choosing_100_us", "  of 100, p99 µs", is_compared=False),
     Row("errors", "errors", digits=0, is_compared=False),
+    Row("core_slowness", "slowness of the core", digits=2, is_compared=False),
 )
 
 

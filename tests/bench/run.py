@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import budgets
+import pace
 import peers
 import provide
 import scenarios
@@ -77,13 +78,18 @@ class Outcome:
 
     def columns(self) -> list[Figures]:
         """What is known of each proxy."""
-        summed_up = (
-            scenarios.summed_up(name, rounds, self.seen_direct)
+        paces = {
+            name: [look for each in rounds for look in each.paces]
             for name, rounds in self.rounds.items()
-        )
+        }
+        best_us = min((look.best_us for looks in paces.values() for look in looks), default=1.0)
         return [
-            dataclasses.replace(each, **self.deciding) if each.name == OURS else each
-            for each in summed_up
+            dataclasses.replace(
+                scenarios.summed_up(name, rounds, self.seen_direct),
+                core_slowness=pace.slowness(paces[name], best_us),
+                **(self.deciding if name == OURS else {}),
+            )
+            for name, rounds in self.rounds.items()
         ]
 
 
@@ -118,12 +124,16 @@ class Run:
 
     def measure(self, name: str, load: Load) -> None:
         """One round of one proxy."""
+        paces = [pace.look(self.bench.cores)]
         with self.target(name) as target:
             this = scenarios.measured(self.bench, target, load)
+        paces.append(pace.look(self.bench.cores))
         if load.open_streams:
             with self.target(name) as target:
                 opened = scenarios.open_streams(self.bench, target, load)
             this = dataclasses.replace(this, open=opened)
+            paces.append(pace.look(self.bench.cores))
+        this = dataclasses.replace(this, paces=tuple(paces))
         self.outcome.rounds.setdefault(name, []).append(this)
 
     def measure_deciding(self) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from outputs import Requests, Streams
+    from pace import Pace
     from peers import Target
     from stage import Cores
 
@@ -222,6 +223,7 @@ class Round:
     body: Burst | None
     busy: Flow
     open: tuple[Flow, int, float] | None = None
+    paces: tuple[Pace, ...] = ()
 
 
 def measured(bench: Bench, target: Target, load: Load) -> Round:

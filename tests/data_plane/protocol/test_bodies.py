@@ -61,7 +61,7 @@ def test_the_last_chunk_may_come_in_one_piece_with_the_end() -> None:
     body = ChunkedBody()
     assert body.feed(b"4\r\nabcd\r\n0\r\n\r\n") == b"abcd"
     assert body.done
-    assert not (body.error or body.has_extra or body.is_whole)
+    assert (body.error, body.has_extra, body.is_whole) == ("", False, False)
 
 
 def test_what_only_looks_like_the_end_is_content() -> None:
