@@ -35,6 +35,7 @@ class Figures:
     open_delay_p50_us: float | None = None
     open_delay_p99_us: float | None = None
     core_slowness: float | None = None
+    stolen_percent: float | None = None
     choosing_6_us: float | None = None
     choosing_100_us: float | None = None
     errors: int = 0
@@ -75,6 +76,7 @@ ROWS = (
     Row("choosing_100_us", "  of 100, p99 µs", is_compared=False),
     Row("errors", "errors", digits=0, is_compared=False),
     Row("core_slowness", "slowness of the core", digits=2, is_compared=False),
+    Row("stolen_percent", "stolen by the host, %", digits=1, is_compared=False),
 )
 
 

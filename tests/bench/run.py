@@ -125,6 +125,7 @@ class Run:
     def measure(self, name: str, load: Load) -> None:
         """One round of one proxy."""
         paces = [pace.look(self.bench.cores)]
+        before = pace.ticks(self.bench.cores)
         with self.target(name) as target:
             this = scenarios.measured(self.bench, target, load)
         paces.append(pace.look(self.bench.cores))
@@ -133,8 +134,12 @@ class Run:
                 opened = scenarios.open_streams(self.bench, target, load)
             this = dataclasses.replace(this, open=opened)
             paces.append(pace.look(self.bench.cores))
-        this = dataclasses.replace(this, paces=tuple(paces))
+        stolen = pace.stolen_percent(before, pace.ticks(self.bench.cores))
+        this = dataclasses.replace(this, paces=tuple(paces), stolen_percent=stolen)
         self.outcome.rounds.setdefault(name, []).append(this)
+        for load_name, count in this.errors.items():
+            if count:
+                say(f"{name}: {count} errors of {load_name}, {stolen:.1f} % stolen by the host")
 
     def measure_deciding(self) -> None:
         """A choice by prediction alone, in a process of its own where the proxy ran."""
@@ -302,7 +307,12 @@ def write(outcome: Outcome, verdicts: list[budgets.Verdict], options: argparse.N
     document = {
         "measured_at": now.isoformat(timespec="seconds"),
         "commit": commit_of(options.tree),
-        "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "pinned": is_pinned()},
+        "machine": {
+            "processor": pace.processor(),
+            "cores": os.cpu_count(),
+            "kernel": platform.release(),
+            "pinned": is_pinned(),
+        },
         "versions": provide.WHEELS,
         "direct": rounded(outcome.seen_direct),
         "proxies": [rounded(column) for column in outcome.columns()],

@@ -224,6 +224,18 @@ class Round:
     busy: Flow
     open: tuple[Flow, int, float] | None = None
     paces: tuple[Pace, ...] = ()
+    stolen_percent: float = 0.0
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How many in each load that was measured."""
+        seen = {
+            "requests": self.small,
+            "bodies": self.body,
+            "streams": self.busy.seen,
+            "open streams": self.open and self.open[0].seen,
+        }
+        return {load: each.errors for load, each in seen.items() if each is not None}
 
 
 def measured(bench: Bench, target: Target, load: Load) -> Round:
@@ -262,7 +274,8 @@ def summed_up(name: str, rounds: Sequence[Round], direct: Streams) -> Figures:
         open_cpu_per_chunk_us=open_flow.cpu_per_chunk_us,
         open_delay_p50_us=seen_open.delay_p50,
         open_delay_p99_us=seen_open.delay_p99,
-        errors=sum(each.errors for each in (small, body, seen, seen_open) if each is not None),
+        stolen_percent=max(each.stolen_percent for each in rounds),
+        errors=sum(sum(each.errors.values()) for each in rounds),
     )
 
 

@@ -1,5 +1,7 @@
 """What several rounds of one proxy say together."""
 
+from dataclasses import replace
+
 from outputs import Streams
 from scenarios import Burst, Flow, Round, summed_up
 
@@ -41,6 +43,7 @@ def test_the_delay_in_the_middle_of_all_windows_counts() -> None:
 def test_an_error_or_memory_of_one_round_is_not_made_good_by_another() -> None:
     seen = summed_up("aivonx", [QUIET, BUSY], DIRECT)
     assert seen.errors == 4
+    assert BUSY.errors == {"requests": 2, "bodies": 2, "streams": 0, "open streams": 0}
     assert seen.open_stream_bytes == 20_030
 
 
@@ -50,3 +53,9 @@ def test_what_no_round_measured_is_not_known() -> None:
     assert seen.cpu_per_chunk_us == 20
     absent = (seen.cpu_per_request_us, seen.open_streams, seen.open_delay_p99_us)
     assert absent == (None, None, None)
+    assert bare.errors == {"streams": 0}
+
+
+def test_what_the_host_stole_is_that_of_the_worst_round() -> None:
+    rounds = [replace(QUIET, stolen_percent=each) for each in (0.5, 30.0, 0.0)]
+    assert summed_up("aivonx", rounds, DIRECT).stolen_percent == 30
