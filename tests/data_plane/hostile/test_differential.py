@@ -106,23 +106,25 @@ async def test_what_a_program_in_front_passes_on_is_read_as_it_was_meant(
     assert statuses.count(200) > 20, "hardly anything got through: nothing was shown"
 
 
-@pytest.mark.parametrize("name", INSTALLED)
-async def test_the_program_that_is_here_agrees(
-    name: str, make_plane: Any, dial: Any, tmp_path: Path
-) -> None:
-    """B01: the program itself, of whatever version, over the core of the corpus."""
-    sent = [readings.data(message) for message in RECORD["sent"]]
-    for place in ("behind", "before"):
-        (tmp_path / place).mkdir()
-    behind = await all_read(name, tmp_path / "behind", sent, ANSWER_S)
-    for message, reading in zip(sent, behind, strict=True):
-        assert not readings.misread(message, reading)
-    before = await all_read(name, tmp_path / "before", readings.ambiguous(), fronts.LASTING_S)
-    plane = await make_plane()
-    async with FakeOllama(["llama3.2"]) as node:
-        await plane.apply(node)
-        for message in itertools.chain.from_iterable(before):
-            await assert_read_as_one(plane, dial, node, message)
+if INSTALLED:  # where there is none, the record is all there is to agree with
+
+    @pytest.mark.parametrize("name", INSTALLED)
+    async def test_the_program_that_is_here_agrees(
+        name: str, make_plane: Any, dial: Any, tmp_path: Path
+    ) -> None:
+        """B01: the program itself, of whatever version, over the core of the corpus."""
+        sent = [readings.data(message) for message in RECORD["sent"]]
+        for place in ("behind", "before"):
+            (tmp_path / place).mkdir()
+        behind = await all_read(name, tmp_path / "behind", sent, ANSWER_S)
+        for message, reading in zip(sent, behind, strict=True):
+            assert not readings.misread(message, reading)
+        before = await all_read(name, tmp_path / "before", readings.ambiguous(), fronts.LASTING_S)
+        plane = await make_plane()
+        async with FakeOllama(["llama3.2"]) as node:
+            await plane.apply(node)
+            for message in itertools.chain.from_iterable(before):
+                await assert_read_as_one(plane, dial, node, message)
 
 
 async def all_read(
