@@ -86,6 +86,7 @@ class Lease(msgspec.Struct, eq=False):
     def release(self) -> None:
         """Give the place back. Never awaits; a second call does nothing."""
         self._leases.drop(self)
+        self.answer = None  # which knows us: in a circle, both would wait for the collector
         if self.on_release is not None:
             self.on_release()
 
