@@ -116,6 +116,13 @@ class Call:
 
         self.error: Exception | None = None
 
+    def over(self) -> None:
+        """It has its record. What was made for it is freed now: it knows us, so that it would stay
+        with an idle connection, body and all, and behind a closed one until the collector runs.
+        """
+        self.body = self.job = self.place = self.error = None
+        del self.reply
+
     @property
     def client(self) -> str:
         """The client's address."""

@@ -285,6 +285,7 @@ class Handler:
         now = call.connection.now()
         self._metrics.request(record, now)
         self._log.access(record, now)
+        call.over()
 
     def connected(self, client: str) -> bool:
         """A client has connected; False when it is one too many, and to be closed."""

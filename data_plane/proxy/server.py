@@ -127,6 +127,7 @@ class ClientConnection(RequestHandler):
         if call is not None:
             self._service.lost(call)
         super().connection_lost(exc)
+        self._known = None  # which knows us
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
@@ -314,8 +315,7 @@ class ClientConnection(RequestHandler):
         try:
             await waiter
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _is_cancelled():
                 raise
             return False  # `close` cancels the wait, and not the task
         finally:
@@ -339,6 +339,15 @@ class ClientConnection(RequestHandler):
                     await content.readany()
         except (TimeoutError, RequestPayloadError, HttpProcessingError):
             return  # the connection ends
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels the task that asks, and not what it waits for.
+
+    Its own function: a task in a variable of one that raises lives until the collector runs.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _whole_length(data: bytes) -> int:

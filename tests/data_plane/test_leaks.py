@@ -2,11 +2,14 @@
 
 import asyncio
 import collections
+import contextlib
 import gc
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from fakes.ollama import FakeOllama
 
 from data_plane.protocol import heads
@@ -96,3 +99,71 @@ async def test_nothing_stays_behind(plane, dial) -> None:
                 or (our_objects() - objects).total()
             ):
                 await asyncio.sleep(0.05)
+
+
+@contextlib.contextmanager
+def left_to_the_collector() -> Iterator[collections.Counter[str]]:
+    """Instances of the data plane's classes that nobody can reach and that know each other."""
+    found: collections.Counter[str] = collections.Counter()
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found.update(
+            type(each).__qualname__
+            for each in gc.garbage
+            if str(type(each).__module__).startswith("data_plane.")
+        )
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+async def ask_and_leave(plane, dial, body: object, end: bytes) -> None:
+    wire = await dial(plane)
+    wire.post("/api/chat", body)
+    await wire.until(end)
+    wire.leave(abruptly=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "end"),
+    [
+        pytest.param({**CHAT, "stream": False}, b'"done":true', id="whole"),
+        pytest.param(CHAT, b"0\r\n\r\n", id="stream"),
+        pytest.param(CHAT, b'"content"', id="abandoned"),
+        pytest.param({**CHAT, "model": "nobody has it"}, b'"error"', id="refused"),
+    ],
+)
+async def test_a_connection_is_freed_when_it_ends(plane, dial, body, end) -> None:
+    """And not when the collector runs, which looks at every object to find it."""
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        await ask_and_leave(plane, dial, body, end)
+        with left_to_the_collector() as found:
+            for _ in range(10):
+                await ask_and_leave(plane, dial, body, end)
+            await plane.idle()
+            while plane.app.gate.connections:
+                await asyncio.sleep(0.01)
+        assert not found
+
+
+async def test_a_request_is_freed_when_it_ends(plane, dial) -> None:
+    async with FakeOllama() as node:
+        await plane.apply(node)
+        wire = await dial(plane)
+
+        async def ask(*, stream: bool) -> None:
+            wire.received = b""
+            wire.post("/api/chat", {**CHAT, "stream": stream})
+            await wire.until(b"0\r\n\r\n" if stream else b'"done":true')
+
+        await ask(stream=True)
+        with left_to_the_collector() as found:
+            for turn in range(20):
+                await ask(stream=turn % 2 == 0)
+        assert not found
