@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLLECT_AFTER: Final = (5_000, 4, 50)
 """When the collector runs, and how far it looks (`gc.set_threshold`). What ends is freed at once
 (tests/data_plane/test_leaks.py), so that it finds next to nothing; but a look at all objects stops
-every stream. With Python's own (700, 10, 10), opening 5,000 streams took seven of 20 to 160 ms each;
+every stream. With Python's own (700, 10, 10), opening 5,000 streams took seven of 20 to 160 ms;
 with these none, and twenty looks at the newest 20,000 objects, of 4 to 10 ms."""
 
 
