@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from data_plane.app import App
+from data_plane.host.memory import keep_freed
 from data_plane.telemetry.logs import Log, start_log
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ async def _serve(settings: Settings, log: Log, place: Place | None) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    keep_freed()
     await stop.wait()
     await app.drain()
     await app.stop()
