@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
-import msgspec
-
 from data_plane.settings import RETRY_BUDGET, RETRY_BUDGET_MINIMUM
 
 if TYPE_CHECKING:
@@ -26,13 +24,16 @@ class Spool(Protocol):
         """Let go of it."""
 
 
-class BodyClaim(msgspec.Struct, eq=False):
+class BodyClaim:
     """The bytes that one request holds. A context manager, so that they always come back."""
 
-    _gate: Gate
-    _size: int = 0
-    _spool: Spool | None = None
-    _spooled: int = 0
+    __slots__ = ("_gate", "_size", "_spool", "_spooled")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._size = 0
+        self._spool: Spool | None = None
+        self._spooled = 0
 
     @property
     def spool_dir(self) -> Path:

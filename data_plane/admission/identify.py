@@ -15,9 +15,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from data_plane.admission.limits import is_limited
+from data_plane.admission.principal import ANYONE, Principal
 from data_plane.settings import MAX_BAD_KEYS_PER_MINUTE
 from shared.codes import ErrorCode
 from shared.credentials import PREFIX, parse_key, same_hash
@@ -43,31 +42,6 @@ class NotIdentifiedError(Exception):
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
-
-
-class Principal(msgspec.Struct, frozen=True):
-    """Whom the credential proves."""
-
-    key_id: str
-    allowed_models: tuple[str, ...] | None
-    """Which it may ask. Canonical names or globs over them; None: every model."""
-
-    manageable: tuple[str, ...] | None = None
-    """Of which models nodes may be told to change what they hold; the same way, () for none."""
-
-    is_lasting: bool = True
-    """Whether the same credential proves the same for as long as the snapshot is in force."""
-
-    limits: ApiKey | None = None
-    """The key, if its use is limited; see `limits`."""
-
-    priority: int = 0
-    """Of requests that wait for a slot the higher goes first."""
-
-    @property
-    def visible(self) -> tuple[str, ...] | None:
-        """Which models it may see listed: those that it may ask or manage."""
-        return self.manageable if self.allowed_models == () else self.allowed_models
 
 
 class Given:
@@ -99,9 +73,6 @@ class Given:
         if self._parsed[0] != text:
             self._parsed = (text, parse_key(text))
         return self._parsed[1]
-
-
-ANYONE: Final = Principal("", None)
 
 
 class Identifier:

@@ -10,13 +10,13 @@ Of a body that is too large to hold, the same is done with its outline.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from data_plane.protocol import forms
+from data_plane.protocol.asks import Ask, Form
 from data_plane.protocol.features import DATED_KEYS, ROUTES, least_for_keys
 from data_plane.protocol.large import LargeBody, Span
 from data_plane.protocol.members import canonical_members, folded, members_of
@@ -30,52 +30,6 @@ from shared.releases import ANY_RELEASE, SUFFIXES, Release
 
 MAX_SCALAR_BYTES: Final = 4_096
 """Of a value that is opened here. The longest sensible one is a model's name."""
-
-
-class Form(StrEnum):
-    """What an ask is for."""
-
-    RUN = "run"
-    LOAD = "load"
-    """Without a prompt: load the model and answer when it is there, with one object."""
-
-    UNLOAD = "unload"
-    """Without a prompt and with `keep_alive` zero: let go of the model, with one object."""
-
-    SHOW = "show"
-    """Tell of the model."""
-
-    BATCH = "batch"
-    """Embed so many texts that several nodes may share them."""
-
-
-DETOURS: Final = frozenset({Form.LOAD, Form.UNLOAD, Form.SHOW, Form.BATCH})
-"""What may take more than passing on what one node says: see `proxy.detours`."""
-
-
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that makes sense."""
-
-    route: Route
-    model: str
-    """As the client spelled it; the answer repeats this spelling."""
-
-    canonical: str
-    """What to look up and to permit. A name that asks for the cloud keeps its suffix, since it is
-    another model than the local one of that name."""
-
-    source: Source
-    streaming: bool
-    form: Form
-    body: bytes | LargeBody
-    """What to send on."""
-
-    content_type: str = ""
-    """Of the body, when that is no JSON."""
-
-    least: Release = ANY_RELEASE
-    """The least release of a node that can do all of it."""
-
 
 _anything: Final = msgspec.json.Decoder()
 _encode: Final = msgspec.json.Encoder().encode

@@ -37,4 +37,4 @@ DATED_KEYS: Final = frozenset(key for keys in FIELDS.values() for key in keys)
 def least_for_keys(path: str, keys: frozenset[str]) -> Release:
     """The least release that knows these keys of a body on this route."""
     since = FIELDS.get(path, {})
-    return max((since[key] for key in keys & since.keys()), default=ANY_RELEASE)
+    return max((since[key] for key in keys.intersection(since)), default=ANY_RELEASE)

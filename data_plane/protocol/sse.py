@@ -13,42 +13,15 @@ from typing import Final
 import msgspec
 
 from data_plane.protocol.lines import LineScanner
-from data_plane.protocol.usage import Tokens, Usage, error_text
+from data_plane.protocol.sse_events import (
+    Response,
+    read_anthropic,
+    read_completion,
+    read_responses,
+)
+from data_plane.protocol.usage import Usage, error_text
 
 _DATA: Final = b"data:"
-
-
-class _Completion(msgspec.Struct):
-    usage: Tokens | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Message(msgspec.Struct):
-    usage: Tokens | None = None
-
-
-class _AnthropicEvent(msgspec.Struct):
-    type: str = ""
-    message: _Message | None = None
-    usage: Tokens | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _Response(msgspec.Struct):
-    usage: Tokens | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _ResponsesEvent(msgspec.Struct):
-    type: str = ""
-    response: _Response | None = None
-    error: msgspec.Raw = msgspec.Raw()
-    message: str = ""
-
-
-_completion: Final = msgspec.json.Decoder(_Completion)
-_anthropic: Final = msgspec.json.Decoder(_AnthropicEvent)
-_responses: Final = msgspec.json.Decoder(_ResponsesEvent)
 
 
 class _EventScanner(LineScanner):
@@ -90,7 +63,7 @@ class OpenAIScanner(_EventScanner):
         if data == b"[DONE]":
             self.done = True
             return
-        event = _completion.decode(data)
+        event = read_completion(data)
         if event.usage is not None:
             self.usage = event.usage.as_usage()
         self.error = error_text(bytes(event.error)) or self.error
@@ -105,7 +78,7 @@ class AnthropicScanner(_EventScanner):
 
     def read_data(self, data: bytes) -> None:
         """message_start estimates the input, message_delta tells the count, message_stop ends."""
-        event = _anthropic.decode(data)
+        event = read_anthropic(data)
         match event.type:
             case "message_stop":
                 self.done = True
@@ -132,8 +105,8 @@ class ResponsesScanner(_EventScanner):
 
     def read_data(self, data: bytes) -> None:
         """Completed and incomplete (a limit was reached) are whole answers; failed is an error."""
-        event = _responses.decode(data)
-        response = event.response or _Response()
+        event = read_responses(data)
+        response = event.response or Response()
         match event.type:
             case "response.completed" | "response.incomplete":
                 self.done = True

@@ -11,7 +11,7 @@ from data_plane.routing.events import Arrival
 from data_plane.routing.prefix import block_hashes
 
 if TYPE_CHECKING:
-    from data_plane.protocol.ask import Ask
+    from data_plane.protocol.asks import Ask
     from data_plane.routing.pools import Pools
 
 MAX_READ_BYTES: Final = 1024 * 1024

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.http import HttpVersion11
 
 from data_plane.protocol.headers import valid_request_id
 
 if TYPE_CHECKING:
-    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.http import HttpVersion
     from aiohttp.streams import StreamReader
+    from multidict import CIMultiDictProxy
 
     from data_plane.admission.gate import BodyClaim
-    from data_plane.admission.identify import Principal
     from data_plane.admission.limits import Place
+    from data_plane.admission.principal import Principal
     from data_plane.protocol.matching import Match
     from data_plane.protocol.routes import Route
     from data_plane.proxy.caller import Caller
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.reply import Reply
     from data_plane.proxy.server import ClientConnection
     from data_plane.sync.applied import Applied
-    from data_plane.telemetry.logs import Record
+    from data_plane.telemetry.record import Record
 
 MAX_LENGTH_DIGITS: Final = 9
 """Of the length of a body that comes whole with its head."""
@@ -66,6 +67,7 @@ class Call:
         "version",
         "view",
     )
+    __deletable__ = ("reply",)
 
     # Set when the request is accepted, and as it is understood.
     record: Record
@@ -77,17 +79,20 @@ class Call:
     principal: Principal
 
     def __init__(
-        self, message: RawRequestMessage, content: StreamReader, connection: ClientConnection
+        self,
+        message: Any,  # aiohttp's RawRequestMessage; the one of its parser in C is another class
+        content: StreamReader,
+        connection: ClientConnection,
     ) -> None:
         self.connection = connection
         self.content = content
-        self.headers = message.headers
+        self.headers: CIMultiDictProxy[str] = message.headers
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = message.raw_headers
-        self.method = message.method
-        self.target = message.path
+        self.method: str = message.method
+        self.target: str = message.path
         """As it came, nothing decoded."""
 
-        self.version = message.version
+        self.version: HttpVersion = message.version
         self.is_1_1 = message.version == HttpVersion11
         # Behind an upgrade the parser finds no request; behind chunks, a trailer of this request
         # among the headers of the next one, which may be another person's (a gateway in front).
@@ -149,6 +154,8 @@ class KnownHead:
             return None
         start = len(self._before)
         end = data.find(b"\r", start, start + MAX_LENGTH_DIGITS + 1)
+        if end < 0:
+            return None
         digits = data[start:end]
         body_at = end + len(self._after)
         if not digits.isdigit() or not data.startswith(self._after, end):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from data_plane.protocol.ask import Form
+from data_plane.protocol.asks import Form
 
 if TYPE_CHECKING:
     from data_plane.proxy.attempts import Attempts

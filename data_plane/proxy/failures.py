@@ -12,7 +12,7 @@ from shared.codes import ErrorCode
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from data_plane.protocol.ask import Ask
+    from data_plane.protocol.asks import Ask
 
 
 class Failure(StrEnum):

@@ -17,7 +17,7 @@ from data_plane.proxy.arrivals import arrival_of
 from data_plane.routing import sentences
 from data_plane.routing.events import Choice, Hold, NoNodeKind
 from data_plane.routing.strategies import SCORES
-from data_plane.telemetry.logs import Record
+from data_plane.telemetry.record import Record
 from shared.questions import Answer, Bar, Candidate, Outcome
 from shared.snapshot import Strategy
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from data_plane.admission.queue import Queue
-    from data_plane.protocol.ask import Ask
+    from data_plane.protocol.asks import Ask
     from data_plane.proxy.failures import Failure
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.selection import Selection
@@ -189,7 +189,7 @@ def _query(question: Question, view: Applied) -> Query:
     ask = parse(_ROUTE, msgspec.json.encode(fields), max_body_bytes=_MAX_BODY_BYTES)
     arrival = arrival_of(ask, view.pools, "", with_prompt=False)
     arrival = msgspec.structs.replace(arrival, prompt_tokens=question.prompt_tokens)
-    return Query(view, ask, arrival, Record(question.id, "", "POST", _ROUTE.path, 0.0))
+    return Query(view, ask, arrival, Record(question.id, "", "POST", 0.0))
 
 
 def _told(choice: Choice | Hold | NoNode, *, is_behind: bool) -> tuple[Outcome, str, str, str]:

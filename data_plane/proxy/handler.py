@@ -16,7 +16,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from data_plane.protocol import ask as asking
+from data_plane.protocol.asks import DETOURS
 from data_plane.protocol.dialects import stream_error
 from data_plane.protocol.matching import dialect_of, redacted
 from data_plane.protocol.routes import ASKS_NODES, Action, Dialect
@@ -24,7 +24,7 @@ from data_plane.proxy import intake
 from data_plane.proxy.answers import RefusedRequestError, error_answer, outcome_of
 from data_plane.proxy.job import Progress
 from data_plane.proxy.reply import Answer, Reply
-from data_plane.telemetry.logs import Record
+from data_plane.telemetry.record import Record
 from shared.codes import SENTENCES, ErrorCode, Outcome
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Handler:
         body = call.body or b""
         intake.claim(call.claim, len(body), self._reception.max_body_bytes)
         job = call.job = self._reception.job(call, body)
-        if job.ask.form in asking.DETOURS:
+        if job.ask.form in DETOURS:
             return False
         return self._attempts.begin(job, partial(self._go_on, call), is_alone=is_alone)
 
@@ -186,8 +186,8 @@ class Handler:
             # The client is gone. The node was told by closing its connection on the way here.
             self._note_lost(call)
             raise
-        except Exception as error:  # noqa: BLE001 - the one place: whatever we forgot ends here
-            self._log.error("request_failed", error, request_id=record.request_id)
+        except Exception as fault:  # noqa: BLE001 - the one place: whatever we forgot ends here
+            self._log.error("request_failed", fault, request_id=record.request_id)
             if reply.is_committed or reply.is_held_open:
                 record.outcome = Outcome.TRUNCATED
                 reply.break_off(b"")
@@ -219,7 +219,7 @@ class Handler:
                 )
             job = call.job = self._reception.job(call, body)
         # 4., 5., 6. choose, forward, relay
-        server = self._detours if job.ask.form in asking.DETOURS else self._attempts
+        server = self._detours if job.ask.form in DETOURS else self._attempts
         await server.serve(job)
 
     # 1. accept
@@ -234,7 +234,6 @@ class Handler:
             request_id=call.given_id or self._next_id(),
             client=connection.client,
             method=call.method,
-            path="",
             started_at=connection.now(),
         )
 

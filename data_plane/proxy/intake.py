@@ -125,8 +125,8 @@ async def read_body(call: Call, limit: int, held: BodyClaim, *, expects: bool) -
     try:
         async with asyncio.timeout(BODY_DEADLINE_S + declared * BODY_DEADLINE_PER_BYTE_S):
             return await _read_parts(content, declared, limit, held, held_bytes)
-    except TimeoutError as error:
-        raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from error
+    except TimeoutError as late:
+        raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from late
     except (RequestPayloadError, HttpProcessingError, HTTPException) as error:
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True) from error
 
@@ -191,8 +191,8 @@ async def store_body(call: Call, held: BodyClaim, take: Callable[[bytes], None])
             take(piece)
             with _spool_faults():
                 await store.append(piece)
-    except TimeoutError as error:
-        raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from error
+    except TimeoutError as late:
+        raise RefusedRequestError(ErrorCode.REQUEST_TIMEOUT, closes=True) from late
     except (RequestPayloadError, HttpProcessingError, HTTPException) as error:
         raise RefusedRequestError(ErrorCode.BAD_FRAMING, closes=True) from error
 
@@ -221,10 +221,10 @@ def _spool_faults() -> Iterator[None]:
         yield
     except OutlineError as error:
         raise RefusedRequestError(error.code, closes=True) from error
-    except OSError as error:
+    except OSError as fault:
         raise RefusedRequestError(
-            ErrorCode.OVERLOADED, _NO_ROOM, closes=True, detail=f"spool: {error.strerror}"
-        ) from error
+            ErrorCode.OVERLOADED, _NO_ROOM, closes=True, detail=f"spool: {fault.strerror}"
+        ) from fault
 
 
 class _Content(Protocol):

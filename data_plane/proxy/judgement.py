@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from data_plane.protocol.ask import Form
+from data_plane.protocol.asks import Form
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.proxy.failures import DENIED_PAUSE_S, Failure
 from data_plane.proxy.troubles import FAILS_ALONE, RUNNER_FAILS

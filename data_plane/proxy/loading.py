@@ -10,8 +10,6 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from data_plane.proxy import targets
 from data_plane.proxy.answers import RefusedRequestError
 from data_plane.proxy.gathered import gather
@@ -55,12 +53,8 @@ class Loading:
     async def _load_at(
         self, job: Job, node: PoolNode, claim: BodyClaim
     ) -> tuple[Told, Gathered | None]:
-        one = msgspec.structs.replace(
-            job,
-            record=msgspec.structs.replace(job.record),
-            tried=set(job.view.pools.nodes) - {node.id},
-            failures=set(),
-        )
+        one = job.part(job.ask, job.record.part())
+        one.tried = set(job.view.pools.nodes) - {node.id}
         try:
             gathered = await gather(self._attempts, one, claim)
         except RefusedRequestError as error:

@@ -33,7 +33,7 @@ from shared.model_names import InvalidModelNameError, canonical_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from data_plane.protocol.ask import Ask
+    from data_plane.protocol.asks import Ask
     from data_plane.proxy.blobs import Blobs
     from data_plane.proxy.call import Call
     from data_plane.proxy.orders import Orders

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from data_plane.admission.identify import ANYONE, NotIdentifiedError, Principal
+from data_plane.admission.identify import NotIdentifiedError
 from data_plane.admission.limits import OverLimitError
 from data_plane.admission.origins import preflight_headers
+from data_plane.admission.principal import ANYONE, Principal
 from data_plane.lifecycle import Phase
 from data_plane.protocol import ask as asking
-from data_plane.protocol.ask import Form
+from data_plane.protocol.asks import Ask, Form
 from data_plane.protocol.matching import Match, NoRouteError, WrongMethodError, dialect_of, lookup
 from data_plane.protocol.mistakes import BadRequestError
 from data_plane.protocol.routes import ASKS_NODES, Access, Action
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.reply import Reply
     from data_plane.proxy.shelf import Shelf
     from data_plane.sync.applied import Applied, AppliedState
-    from data_plane.telemetry.logs import Record
+    from data_plane.telemetry.record import Record
     from shared.snapshot import ApiKey
 
 FULL: Final = (
@@ -221,7 +222,7 @@ class Reception:
             wish=wish,
         )
 
-    def _form_ask(self, call: Call, body: bytes) -> asking.Ask:
+    def _form_ask(self, call: Call, body: bytes) -> Ask:
         limit = self.max_body_bytes
         # It is written anew beside what came, so that for a moment there are two.
         intake.claim(call.claim, 2 * len(body), 2 * limit)
@@ -238,7 +239,7 @@ def _wish(call: Call, form: Form) -> targets.Wish | None:
     return wish if wish.names or wish.replicas is not None else None
 
 
-def _check_permitted(principal: Principal, ask: asking.Ask, wish: targets.Wish | None) -> None:
+def _check_permitted(principal: Principal, ask: Ask, wish: targets.Wish | None) -> None:
     """What is no mere question: to unload, or to say where to load, is to manage nodes.
 
     A load without that is the beginning of a chat (`ollama run` begins with one).
@@ -256,7 +257,7 @@ def _check_permitted(principal: Principal, ask: asking.Ask, wish: targets.Wish |
         raise RefusedRequestError(ErrorCode.MODEL_NOT_ALLOWED)
 
 
-def _fields_of_form(call: Call, ask: asking.Ask) -> bytes:
+def _fields_of_form(call: Call, ask: Ask) -> bytes:
     """What a node is told of a client, with the type that the body has for once."""
     return call.caller.fields.replace(
         b"Content-Type: application/json\r\n", f"Content-Type: {ask.content_type}\r\n".encode()
@@ -268,10 +269,10 @@ def _found(method: str, path: str) -> Match:
         return lookup(method, path)
     except NoRouteError as error:
         raise RefusedRequestError(ErrorCode.ROUTE_NOT_FOUND) from error
-    except WrongMethodError as error:
+    except WrongMethodError as wrong:
         raise RefusedRequestError(
-            ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": error.allow}
-        ) from error
+            ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": wrong.allow}
+        ) from wrong
 
 
 def _has_unread_body(call: Call) -> bool:

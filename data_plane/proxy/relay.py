@@ -23,12 +23,12 @@ from shared.codes import SENTENCES, ErrorCode, Outcome
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from data_plane.protocol.ask import Ask
+    from data_plane.protocol.asks import Ask
     from data_plane.protocol.lines import LineScanner
     from data_plane.protocol.usage import Usage
     from data_plane.proxy.filler import Filler
     from data_plane.proxy.reply import Reply
-    from data_plane.telemetry.logs import Record
+    from data_plane.telemetry.record import Record
     from data_plane.upstream.answer import NodeAnswer, Sink
     from shared.snapshot import ProxyConfig
 
@@ -49,20 +49,33 @@ _LINES: Final = (
 """What a relayed answer says besides the node's own lines."""
 
 
-class Passage(msgspec.Struct, eq=False):
+class Passage:
     """One node's answer through one reply."""
 
-    _reply: Reply
-    _record: Record
-    _ask: Ask
-    _config: ProxyConfig
-    _on_commit: Callable[[], None]
-    _told: bytes = b""
-    """Further header lines for the client."""
+    __slots__ = (
+        *("_ask", "_config", "_on_commit", "_record", "_reply", "_scanner", "_told"),
+        "usage",
+    )
 
-    _scanner: LineScanner | None = None
-    usage: Usage | None = None
-    """What the whole answer cost, as far as the node said."""
+    def __init__(  # noqa: PLR0913, PLR0917 - what an answer passes by, in one place
+        self,
+        reply: Reply,
+        record: Record,
+        ask: Ask,
+        config: ProxyConfig,
+        on_commit: Callable[[], None],
+        told: bytes = b"",
+    ) -> None:
+        """`told` are further header lines for the client."""
+        self._reply = reply
+        self._record = record
+        self._ask = ask
+        self._config = config
+        self._on_commit = on_commit
+        self._told = told
+        self._scanner: LineScanner | None = None
+        self.usage: Usage | None = None
+        """What the whole answer cost, as far as the node said."""
 
     def relay(self, answer: NodeAnswer, *, closes: bool) -> Awaitable[None]:
         """Pass the answer on, to its end. Raises NodeFailedError when the node breaks it."""

@@ -6,7 +6,7 @@ import asyncio
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from data_plane.protocol.ask import Form
+from data_plane.protocol.asks import Form
 from data_plane.proxy.arrivals import arrival_of
 from data_plane.routing.events import Arrival, Choice, Hold, NoNode
 from shared.snapshot import Strategy
@@ -14,7 +14,7 @@ from shared.snapshot import Strategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from data_plane.protocol.ask import Ask
+    from data_plane.protocol.asks import Ask
     from data_plane.proxy.failures import Failure
     from data_plane.proxy.findings import Findings
     from data_plane.routing.circuit import Circuits
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data_plane.routing.policy import Policy
     from data_plane.routing.preload import Preload
     from data_plane.sync.applied import Applied
-    from data_plane.telemetry.logs import Record
+    from data_plane.telemetry.record import Record
     from data_plane.upstream.lease import Leases
 
 _NOBODY: Final[frozenset[str]] = frozenset()

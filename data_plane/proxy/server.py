@@ -40,7 +40,7 @@ cancelled request; 3.14.5 is what was tested."""
 
 _LOST: Final = -1
 
-_UNPARSED: Final = ERROR._replace(version=HttpVersion11)
+_UNPARSED: Final = ERROR._replace(version=HttpVersion11, raw_headers=())
 """The parser's stand-in for what it refused speaks HTTP/1.0; our answer does not."""
 
 

@@ -137,13 +137,7 @@ class Shards:
 
 def _shard_of(job: Job, body: bytes) -> Job:
     """A request like the one that came, for a part of its texts."""
-    return msgspec.structs.replace(
-        job,
-        ask=msgspec.structs.replace(job.ask, body=body),
-        record=msgspec.structs.replace(job.record),
-        tried=set(),
-        failures=set(),
-    )
+    return job.part(msgspec.structs.replace(job.ask, body=body), job.record.part())
 
 
 def _account(job: Job, jobs: list[Job]) -> None:

@@ -94,7 +94,7 @@ class Shows:
             await self._answer_known(job, known)
             return
         with self._gate.claim() as claim:
-            gathered = await gather(self._attempts, msgspec.structs.replace(job), claim)
+            gathered = await gather(self._attempts, job.part(job.ask, job.record), claim)
             body = gathered.body
             is_served = job.record.reason not in OTHER_VERSIONS
             if key is not None and is_served and gathered.status == 200:  # noqa: PLR2004 - HTTP

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from data_plane.proxy.preloading import Preloading
     from data_plane.proxy.selection import Selection
     from data_plane.sync.applied import AppliedState
-    from data_plane.telemetry.logs import Record
     from data_plane.telemetry.metrics import Metrics
+    from data_plane.telemetry.record import Record
 
 LOOKED_AT: Final = 24
 """The first of a lane, that are asked for whenever something has changed. Those behind them are no

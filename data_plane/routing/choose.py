@@ -47,16 +47,29 @@ Pick = Callable[["tuple[PoolNode, ...]"], Choice | None]
 _USUAL: Final = {strategy: Reason(strategy.value) for strategy in SCORES}
 
 
-class _View(msgspec.Struct, frozen=True, kw_only=True):
+class _View:
     """What is known besides the snapshot."""
 
-    loads: Mapping[str, float]
-    latencies: Mapping[str, float]
-    excluded: AbstractSet[str]
-    down: AbstractSet[str]
-    loaded: AbstractSet[str]
-    shares: Mapping[str, float]
-    dice: Callable[[], float]
+    __slots__ = ("dice", "down", "excluded", "latencies", "loaded", "loads", "shares")
+
+    def __init__(  # noqa: PLR0913 - as for `choose`
+        self,
+        *,
+        loads: Mapping[str, float],
+        latencies: Mapping[str, float],
+        excluded: AbstractSet[str],
+        down: AbstractSet[str],
+        loaded: AbstractSet[str],
+        shares: Mapping[str, float],
+        dice: Callable[[], float],
+    ) -> None:
+        self.loads = loads
+        self.latencies = latencies
+        self.excluded = excluded
+        self.down = down
+        self.loaded = loaded
+        self.shares = shares
+        self.dice = dice
 
 
 def choose(  # noqa: PLR0913 - every input of the choice is an argument, so that it can be replayed

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from data_plane.telemetry.access_line import AccessLine
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.codes import ErrorCode, Outcome
+    from data_plane.telemetry.record import Record
 
 FLUSH_INTERVAL_S: Final = 0.1
 MAX_WAITING_LINES: Final = 20_000
@@ -40,70 +42,6 @@ SAMPLED_PER_SECOND: Final = 10
 
 _LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-class Record(msgspec.Struct, eq=False, gc=False):
-    """What is known of one request. Made before anything can fail; ends as one access line."""
-
-    request_id: str
-    client: str
-    method: str
-    path: str
-    started_at: float
-    """On the loop's clock, as `first_byte_at` is."""
-
-    route: str = ""
-    dialect: str = ""
-    model: str = ""
-    key_id: str = ""
-    node: str = ""
-    node_id: str = ""
-    reason: str = ""
-    attempts: int = 0
-    status: int = 0
-    code: ErrorCode | None = None
-    outcome: Outcome | None = None
-    is_stream: bool = False
-    first_byte_at: float = 0.0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    prompt_tokens: int | None = None
-    answer_tokens: int | None = None
-    detail: str = ""
-    waited_s: float = 0.0
-    """For a slot, before it was sent to a node."""
-
-
-class _AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """What an access line says, in this order; what has a default is left out where it is that."""
-
-    timestamp: str
-    level: str
-    event: str
-    request_id: str
-    outcome: str | None
-    status: int
-    route: str
-    method: str
-    client: str
-    took_s: float
-    bytes_in: int
-    bytes_out: int
-    worker: int = 0
-    model: str = ""
-    stream: bool | None = None
-    node: str = ""
-    node_id: str = ""
-    reason: str = ""
-    attempts: int = 0
-    ttft_s: float | None = None
-    waited_s: float = 0.0
-    prompt_tokens: int | None = None
-    answer_tokens: int | None = None
-    key_id: str = ""
-    code: str | None = None
-    detail: str = ""
-    path: str = ""
 
 
 class Sink(Protocol):
@@ -158,8 +96,8 @@ class LineSink:
         self._batches: SimpleQueue[list[bytes] | None] = SimpleQueue()
         self._in_thread = 0
         self._flush_handle: asyncio.TimerHandle | None = None
-        self._thread = threading.Thread(target=self._drain, name="log-writer", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._drain, name="log-writer", daemon=True)
+        self._writer.start()
 
     def write(self, line: bytes) -> None:
         """Take one line; it reaches the descriptor within `FLUSH_INTERVAL_S`."""
@@ -212,7 +150,7 @@ class LineSink:
         """Write what is left, for at most two seconds."""
         self.flush()
         self._batches.put(None)
-        self._thread.join(timeout=2.0)
+        self._writer.join(timeout=2.0)
 
     def _drain(self) -> None:
         while (batch := self._batches.get()) is not None:
@@ -290,7 +228,7 @@ class Log:
     def _access_line(self, record: Record, now: float, ended_at: float) -> bytes:
         """`ended_at` is in seconds since 1970, `now` on the loop's clock."""
         is_known, is_sent = bool(record.model), bool(record.node)
-        line = _AccessLine(
+        line = AccessLine(
             _timestamp(ended_at),
             "info",
             "request",
@@ -311,7 +249,7 @@ class Log:
             record.reason if is_sent else "",
             record.attempts if is_sent else 0,
             round(record.first_byte_at - record.started_at, 6) if record.first_byte_at else None,
-            record.waited_s and round(record.waited_s, 6),
+            round(record.waited_s, 6) if record.waited_s else None,
             record.prompt_tokens,
             record.answer_tokens,
             record.key_id,

@@ -16,12 +16,14 @@ from prometheus_client.exposition import generate_latest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from data_plane.telemetry.logs import Record
+    from data_plane.telemetry.record import Record
 
     Sample = tuple[str, str, tuple[str, ...], Iterable[tuple[tuple[str, ...], float]]]
     """Name, help, label names, and pairs of label values and value."""
 
-_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_SECONDS: Final[tuple[float, ...]] = (
+    *(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+)
 NOT_ADDED: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "aivonx_redis_up": min,
     "aivonx_node_active": min,

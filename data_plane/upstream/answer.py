@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from data_plane.protocol.heads import NodeHead
 from data_plane.settings import HELD_ANSWER_BYTES, UPSTREAM_READ_BUFFER_BYTES
 from data_plane.upstream.faults import Fault, NodeFailedError
@@ -28,39 +26,60 @@ if TYPE_CHECKING:
 _NO_HEAD: Final = NodeHead(0, {}, b"", None, is_chunked=False, keeps_alive=False)
 
 
-class NodeAnswer(msgspec.Struct, eq=False):
+class NodeAnswer:
     """One exchange: what was asked, and what has come back of the answer so far."""
 
-    _connection: NodeConnection | None
-    _stream_type: str | None
-    lease: Lease | None
-    """Told of each sign of life."""
+    __slots__ = (
+        "_connection",
+        "_fault",
+        "_parts",
+        "_size",
+        "_stream_type",
+        "_waiter",
+        "done",
+        "head",
+        "is_bodyless",
+        "is_stale",
+        "is_stream",
+        "lease",
+        "on_news",
+        "sink",
+        "status",
+    )
 
-    head: NodeHead = _NO_HEAD
-    status: int = 0
-    is_stream: bool = False
-    """Whether it succeeds and comes in the records that were asked for."""
+    def __init__(
+        self, connection: NodeConnection | None, stream_type: str | None, lease: Lease | None
+    ) -> None:
+        self.lease = lease
+        """Told of each sign of life."""
 
-    done: bool = False
-    """The body has arrived to its end."""
+        self.head = _NO_HEAD
+        self.status = 0
+        self.is_stream = False
+        """Whether it succeeds and comes in the records that were asked for."""
 
-    is_bodyless: bool = False
-    """It answers HEAD: whatever its head says, nothing follows."""
+        self.done = False
+        """The body has arrived to its end."""
 
-    is_stale: bool = False
-    """It failed because the node had closed the connection, used before, by then: no fault."""
+        self.is_bodyless = False
+        """It answers HEAD: whatever its head says, nothing follows."""
 
-    sink: Sink | None = None
-    """Where content goes; None: it is held here."""
+        self.is_stale = False
+        """It failed because the node had closed the connection, used before, by then: no fault."""
 
-    on_news: Callable[[], None] | None = None
-    """Called, instead of waking whoever waits, when something can be said about the answer and at
-    its end. It must not raise."""
+        self.sink: Sink | None = None
+        """Where content goes; None: it is held here."""
 
-    _fault: NodeFailedError | None = None
-    _parts: list[bytes] = []
-    _size: int = 0
-    _waiter: asyncio.Future[None] | None = None
+        self.on_news: Callable[[], None] | None = None
+        """Called, instead of waking whoever waits, when something can be said about the answer and
+        at its end. It must not raise."""
+
+        self._connection = connection
+        self._stream_type = stream_type
+        self._fault: NodeFailedError | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._waiter: asyncio.Future[None] | None = None
 
     # For whoever asked
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-import msgspec
-
 from data_plane.routing.ranking import Journal
 from data_plane.upstream.faults import Fault, NodeFailedError
 
@@ -23,32 +21,47 @@ if TYPE_CHECKING:
     from data_plane.upstream.answer import NodeAnswer
 
 
-class Lease(msgspec.Struct, eq=False):
+class Lease:
     """One active request at one node."""
 
-    _leases: Leases
-    node_id: str
-    last_byte_at: float
-    """When the node was last seen to have spoken on this request; at first, when it began."""
+    __slots__ = (
+        "_fault",
+        "_leases",
+        "_passed_on",
+        "_task",
+        "answer",
+        "has_begun",
+        "has_spoken",
+        "last_byte_at",
+        "node_id",
+        "on_release",
+        "progress",
+    )
 
-    has_spoken: bool = False
-    """Since somebody last looked. A flag is all that a chunk has time for."""
+    def __init__(self, leases: Leases, node_id: str, last_byte_at: float) -> None:
+        self.node_id = node_id
+        self.last_byte_at = last_byte_at
+        """When the node was last seen to have spoken on this request; at first, when it began."""
 
-    progress: Callable[[], int] | None = None
-    """How much of a stream has been passed on: not even a flag is set for its chunks."""
+        self.has_spoken = False
+        """Since somebody last looked. A flag is all that a chunk has time for."""
 
-    has_begun: bool = False
-    """Whether the first byte of the answer has arrived."""
+        self.progress: Callable[[], int] | None = None
+        """How much of a stream has been passed on: not even a flag is set for its chunks."""
 
-    answer: NodeAnswer | None = None
-    """What is let go of while no task holds the lease: see `Attempts.begin`."""
+        self.has_begun = False
+        """Whether the first byte of the answer has arrived."""
 
-    on_release: Callable[[], None] | None = None
-    """Called when the place is given back."""
+        self.answer: NodeAnswer | None = None
+        """What is let go of while no task holds the lease: see `Attempts.begin`."""
 
-    _passed_on: int = 0
-    _task: asyncio.Task[object] | None = None
-    _fault: Fault | None = None
+        self.on_release: Callable[[], None] | None = None
+        """Called when the place is given back."""
+
+        self._leases = leases
+        self._passed_on = 0
+        self._task: asyncio.Task[object] | None = None
+        self._fault: Fault | None = None
 
     def listen(self, now: float) -> None:
         """Note whether the node has spoken since this was called last."""

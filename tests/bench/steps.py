@@ -22,8 +22,9 @@ from data_plane.admission.identify import Given, Identifier
 from data_plane.protocol import ask, bodies, heads, matching, ndjson, usage
 from data_plane.routing.choose import Rankings
 from data_plane.sync.applied import build
-from data_plane.telemetry.logs import Log, Record
+from data_plane.telemetry.logs import Log
 from data_plane.telemetry.metrics import Metrics
+from data_plane.telemetry.record import Record
 from data_plane.upstream.lease import Leases
 from shared import credentials, wire
 from shared.codes import Outcome
@@ -55,7 +56,8 @@ def steps() -> dict[str, Callable[[], object]]:
         Given((f"Bearer {minted.text}",), ()),
         Identifier(is_key_always_required=True),
     )
-    record = Record("req_1", "127.0.0.1", "POST", "", 1.0, route="/api/chat", model="m", node="n")
+    record = Record("req_1", "127.0.0.1", "POST", 1.0)
+    record.route, record.model, record.node = "/api/chat", "m", "n"
     record.status, record.outcome, record.first_byte_at = 200, Outcome.OK, 1.5
     metrics, log = Metrics(), Log(Nowhere(), as_json=True, level="INFO")
     chunked, scanner = bodies.ChunkedBody(), ndjson.Scanner()

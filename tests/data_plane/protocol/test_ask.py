@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_plane.protocol.ask import Form, parse
+from data_plane.protocol.ask import parse
+from data_plane.protocol.asks import Form
 from data_plane.protocol.matching import lookup
 from data_plane.protocol.mistakes import BadRequestError
 from shared.model_names import Source

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_plane.protocol import ask as asking
-from data_plane.protocol.ask import Form
+from data_plane.protocol.asks import Form
 from data_plane.protocol.large import LargeBody
 from data_plane.protocol.matching import lookup
 from data_plane.protocol.mistakes import BadRequestError

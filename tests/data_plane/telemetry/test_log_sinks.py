@@ -5,7 +5,8 @@ import os
 import select
 import threading
 
-from data_plane.telemetry.logs import LineSink, Log, PlainSink, Record
+from data_plane.telemetry.logs import LineSink, Log, PlainSink
+from data_plane.telemetry.record import Record
 
 
 def test_a_shared_pipe_gets_whole_lines_in_pieces_that_stay_together() -> None:
@@ -43,7 +44,7 @@ def logged(worker: int) -> list[dict[str, object]]:
     read, write = os.pipe()
     log = Log(PlainSink(write), as_json=True, level="INFO", worker=worker)
     log.info("something", x=1)
-    log.access(Record("id", "127.0.0.1", "GET", "/", 0.0), 1.0)
+    log.access(Record("id", "127.0.0.1", "GET", 0.0), 1.0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         return [json.loads(line) for line in pipe]

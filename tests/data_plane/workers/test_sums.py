@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from data_plane.telemetry.logs import Record
 from data_plane.telemetry.metrics import NOT_ADDED, Metrics
+from data_plane.telemetry.record import Record
 from data_plane.workers.sums import Sums, parse
 
 COUNTER = "# HELP c_total Things.\n# TYPE c_total counter\n"
@@ -72,7 +72,8 @@ def test_nobody_answers() -> None:
 
 def served(route: str, seconds: float) -> Metrics:
     metrics = Metrics()
-    record = Record("id", "127.0.0.1", "POST", route, 0.0, route=route, status=200)
+    record = Record("id", "127.0.0.1", "POST", 0.0)
+    record.route, record.status = route, 200
     record.node = 'a "quoted" node\\'
     metrics.request(record, seconds)
     metrics.attempt(record.node, "ok")
