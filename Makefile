@@ -3,7 +3,7 @@ RUNTIME := $(PYTHON) deploy/local/bootstrap.py requirements.txt --
 DEV := $(PYTHON) deploy/local/bootstrap.py requirements-dev.txt --
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt bench bench-quick bench-routing bench-routing-quick soak lock clean
+.PHONY: help run demo native test check fmt bench bench-quick bench-routing bench-routing-quick soak lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -13,6 +13,9 @@ run: ## install what is needed and serve (Ctrl-C stops)
 
 demo: ## the same, with three simulated nodes and commands to try
 	@exec $(RUNTIME) -m deploy.local.demo
+
+native: ## compile the path of a request now (make run does it in the background)
+	@$(RUNTIME) -m deploy.local.native
 
 test: ## install what the tests need, and run them all
 	@$(DEV) tests/run.py

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from data_plane import native
 from data_plane.account import Account
 from data_plane.admission.gate import Gate
 from data_plane.admission.hosts import Hosts
@@ -335,6 +336,7 @@ class App:
             metrics=None if self.place else self.doors.names[0],
             instance=self.settings.instance,
             pid=os.getpid(),
+            native=native.is_used(),
         )
 
     async def _listen_health(self) -> None:

@@ -16,10 +16,17 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from data_plane import native
+
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
 CHOSEN = "AIVONX_TEST_DATABASE"
 SERVER_URL = "AIVONX_TEST_POSTGRES_URL"
+
+# The sources are tested unless it is said otherwise, here and in whatever process a test starts:
+# before anything else of the data plane is imported.
+os.environ.setdefault(native.SETTING, "off")
+native.use(os.environ)
 
 # A busy machine with two cores is no fault of the example at hand.
 settings.register_profile("steady", deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 from deploy.local.parent_death import die_with_parent
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +80,11 @@ class Child:
         """Signal it, if it runs."""
         if self.process is not None and self.is_running:
             self.process.send_signal(number)
+
+    def kill_all(self) -> None:
+        """End it at once, with whatever it has started."""
+        if self.process is not None and self.is_running:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until it has ended; False when it has not in time."""

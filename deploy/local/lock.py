@@ -12,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = {
-    "requirements.txt": ("data-plane", "control-plane"),
+    "requirements.txt": ("data-plane", "control-plane", "native"),
     "requirements-data-plane.txt": ("data-plane",),
-    "requirements-dev.txt": ("data-plane", "control-plane", "dev"),
+    "requirements-dev.txt": ("data-plane", "control-plane", "native", "dev"),
     "requirements-clients.txt": ("clients",),
 }
 

@@ -39,6 +39,9 @@ class Settings:
     redis_url: str
     database_url: str
     drain_timeout_s: float
+    native: str
+    """Whether the data plane is compiled: auto (for the next start), on (for this one), off."""
+
     operator_host: str
     """A name that the control plane accepts in a Host header: what we call it by ourselves."""
 
@@ -58,6 +61,7 @@ class Settings:
             drain_timeout_s=environ.number(
                 variables, "AIVONX_DRAIN_TIMEOUT_S", 120.0, maximum=3_600
             ),
+            native=environ.choice(variables, "AIVONX_NATIVE", "auto", ("auto", "on", "off")),
             operator_host=_operator_host(variables),
         )
         settings._require_different_binds()

@@ -21,7 +21,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
-from deploy.local import banner, engine, ports
+from deploy.local import banner, engine, native, ports
 from deploy.local.children import ROOT, Child
 from deploy.local.parent_death import die_with_parent
 from deploy.local.settings import Settings, make_data_dir, secrets_for_children
@@ -52,6 +52,9 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.environment: dict[str, str] = {}
         self.engine: engine.Engine | None = None
+        self.compiler: Child | None = None
+        """Compiles the data plane for the next start."""
+
         self.signals = 0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -96,6 +99,8 @@ class Supervisor:
             self._start_engine()
         self._forbid_own_ports()
         found = self._prepare()
+        if settings.native == "on" and not self.signals and not native.build():
+            raise StartError("AIVONX_NATIVE: on, and the data plane could not be compiled")
         if self.signals:
             return found
         python = sys.executable
@@ -113,6 +118,9 @@ class Supervisor:
         self._add("data-plane", (python, "-m", "data_plane"))
         self._wait_until("web", lambda: self._is_ready(settings.control_bind))
         self._wait_until("data-plane", lambda: self._is_ready(settings.metrics_bind))
+        if settings.native == "auto" and native.is_worth_trying():
+            self.compiler = self._child("native", ("nice", "-n", "19", *native.COMMAND))
+            self.compiler.start()
         return found
 
     def _is_ready(self, bind: Bind) -> bool:
@@ -159,10 +167,12 @@ class Supervisor:
         return found
 
     def _add(self, name: str, command: tuple[str, ...]) -> None:
-        log_path = self.settings.data_dir / "logs" / f"{name}.log"
-        child = Child(name, command, self.environment, log_path)
+        child = self.children[name] = self._child(name, command)
         child.start()
-        self.children[name] = child
+
+    def _child(self, name: str, command: tuple[str, ...]) -> Child:
+        log_path = self.settings.data_dir / "logs" / f"{name}.log"
+        return Child(name, command, self.environment, log_path)
 
     def _wait_until(self, name: str, is_ready: Callable[[], bool]) -> None:
         child = self.children[name]
@@ -188,6 +198,7 @@ class Supervisor:
             now = time.monotonic()
             for child in self.children.values():
                 self._revive(child, now)
+            self._hear_compiler()
             if now > rotate_at:
                 rotate_at = now + ROTATE_EVERY_S
                 for child in self.children.values():
@@ -204,10 +215,22 @@ class Supervisor:
         if child.process is None and now >= child.due_at:
             child.start()
 
+    def _hear_compiler(self) -> None:
+        compiler = self.compiler
+        if compiler is not None and not compiler.is_running:
+            self.compiler = None
+            if compiler.exit_code:
+                say(f"not compiled, which only costs more per request: see {compiler.log_path}")
+            else:
+                say("the data plane has been compiled: requests cost less from the next start on")
+
     def _stop(self) -> None:
         """Drain: the data plane first, so that no stream is cut; Valkey last."""
         if self.signals:
             say("stopping; running streams may finish (press Ctrl-C again to stop at once)")
+        if self.compiler is not None:
+            self.compiler.kill_all()
+            self.compiler.wait(STOP_GRACE_S)
         self._end(("data-plane",), self.settings.drain_timeout_s + STOP_GRACE_S)
         self._end(("web", "worker"), STOP_GRACE_S)
         self._end(("valkey",), STOP_GRACE_S)

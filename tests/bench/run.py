@@ -35,6 +35,7 @@ from peers import BASE, OURS, Ground, Target
 from scenarios import Bench, Load
 from stage import AbsentError, Cores, Process, Stage, signals_that_exit
 
+from data_plane import native
 from deploy.local import engine
 
 if TYPE_CHECKING:
@@ -196,10 +197,12 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
     figures = outcome.columns()
+    columns = {column.name: column for column in figures}
     sys.stdout.write("\n" + table(figures, BASE) + "\n\n")
+    if OURS in columns and not native.place(options.tree).is_dir():
+        sys.stdout.write(f"({OURS} was not compiled: a request costs a third more)\n\n")
     if outcome.choosing:
         sys.stdout.write(f"{choosing_line(outcome.choosing)}\n\n")
-    columns = {column.name: column for column in figures}
     verdicts = budgets.judge(budgets.load(HERE / "budgets.toml"), columns, OURS, outcome.choosing)
     for line in (*verdicts, *(f"absent      {n}: {why}" for n, why in outcome.absent.items())):
         sys.stdout.write(f"{line}\n")
@@ -231,6 +234,8 @@ def performed(options: argparse.Namespace, workdir: Path) -> Outcome:
     raise_fd_limit()
     cores = Cores.chosen()
     prepare(options.names)
+    if OURS in options.names:
+        compile_ours(options.tree)
     if cores.load is not None:
         os.sched_setaffinity(0, {cores.load})  # whatever is started and not pinned is load
     stage = Stage(workdir, cores)
@@ -251,6 +256,15 @@ def prepare(names: list[str]) -> None:
         *((provide.has_environment, name) for name in provide.WHEELS if name in names),
     ):
         fetch(name)
+
+
+def compile_ours(tree: Path) -> None:
+    """Have the data plane of a tree compiled, as `make run` would; one that cannot be says why."""
+    if (tree / "deploy/local/native.py").is_file():
+        environ = {**os.environ, "PYTHONPATH": str(tree)}
+        subprocess.run(
+            [sys.executable, "-m", "deploy.local.native"], cwd=tree, env=environ, check=False
+        )
 
 
 def fast_nodes(stage: Stage) -> tuple[Process, tuple[int, ...]]:
@@ -313,6 +327,7 @@ def write(outcome: Outcome, verdicts: list[budgets.Verdict], options: argparse.N
             "kernel": platform.release(),
             "pinned": is_pinned(),
         },
+        "native": native.place(options.tree).is_dir(),
         "versions": provide.WHEELS,
         "direct": rounded(outcome.seen_direct),
         "proxies": [rounded(column) for column in outcome.columns()],

@@ -16,6 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 from fakes.ollama import FakeOllama
 
+from data_plane import native
 from shared import wire
 from shared.snapshot import ProxyConfig, Snapshot
 
@@ -52,6 +53,7 @@ def environment(directory: Path, **more: str) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "PYTHONDEVMODE": "1",
+        native.SETTING: "on" if native.is_used() else "off",
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "AIVONX_SNAPSHOT_KEY": SNAPSHOT_KEY,
         "AIVONX_DATA_DIR": str(directory),

@@ -21,6 +21,7 @@ from fakes.faultproxy import FaultProxy
 from fakes.make_run import ROOT, Run
 from fakes.processes import eventually
 
+from data_plane import native
 from deploy.local import engine
 from deploy.local.settings import make_data_dir, secrets_for_children
 from shared import keys
@@ -106,6 +107,7 @@ def test_celery_believes_nobody_without_a_certificate(
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],
+            native.SETTING: "on" if native.is_used() else "off",
             "PYTHONPATH": str(ROOT),
             "DJANGO_SETTINGS_MODULE": "control_plane.config.settings",
             "REDIS_URL": tls_url,

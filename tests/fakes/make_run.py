@@ -12,6 +12,8 @@ from typing import Final
 
 from fakes.processes import eventually, free_port
 
+from data_plane import native
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S: Final = 60.0
 
@@ -32,6 +34,7 @@ class Run:
         }
         self.environment = {
             **inherited,
+            native.SETTING: "on" if native.is_used() else "off",
             "AIVONX_DATA_DIR": str(data_dir),
             "AIVONX_PROXY_BIND": self.proxy,
             "AIVONX_CONTROL_BIND": self.control,

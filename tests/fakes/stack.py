@@ -21,6 +21,7 @@ from fakes.node_process import NodeProcess
 from fakes.plane import MODEL, START_S, DataPlane
 from fakes.processes import Process, eventually, free_port, is_listening
 
+from data_plane import native
 from deploy.local import engine
 from shared import keys, wire
 
@@ -96,6 +97,7 @@ class Stack:
             "PATH": os.environ["PATH"],
             "HOME": str(self.directory),
             "LANG": "C.UTF-8",
+            native.SETTING: "on" if native.is_used() else "off",
             "PYTHONUNBUFFERED": "1",
             "REDIS_URL": self.redis_url,
             "DATABASE_URL": self.database.url,

@@ -1,6 +1,10 @@
 """What all scanners share: cheap looks at lines that say nothing."""
 
+import pytest
+
 from data_plane.protocol.lines import LineScanner
+
+pytestmark = pytest.mark.interpreted  # compiled, a scanner is extended by compiled ones only
 
 
 class Noting(LineScanner):

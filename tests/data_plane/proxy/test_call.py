@@ -1,8 +1,11 @@
 """The head by which a request like the last one is known."""
 
 import pytest
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from data_plane.proxy.call import Call, KnownHead, known_head, length_of
 
@@ -10,7 +13,11 @@ HEAD = b"POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-Thing: b\r
 
 
 def known(head: bytes = HEAD) -> KnownHead:
-    call = object.__new__(Call)
+    message = RawRequestMessage(
+        "POST", "/api/chat", HttpVersion11, CIMultiDictProxy(CIMultiDict()), (), False, None, False,
+        False, URL("/api/chat"),
+    )  # fmt: skip
+    call = Call(message, None, None)
     found = known_head(call, head + b"12345")
     assert found is not None
     assert found.call is call

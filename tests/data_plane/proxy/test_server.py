@@ -55,6 +55,7 @@ async def test_requests_on_one_connection_are_answered_in_order(plane, dial) -> 
     assert (await wire.to_the_end()).count(b"HTTP/1.1 400") == 1
 
 
+@pytest.mark.interpreted
 async def test_a_body_that_stalls_is_given_up(plane, dial, monkeypatch) -> None:
     """B37, F37."""
     monkeypatch.setattr(intake, "BODY_DEADLINE_S", 0.1)

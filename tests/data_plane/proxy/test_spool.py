@@ -149,6 +149,7 @@ async def test_a_client_that_leaves_on_the_way_leaves_nothing(plane, dial, when,
         assert not heard()
 
 
+@pytest.mark.interpreted
 async def test_a_client_that_stops_sending_is_told_so(plane, dial, monkeypatch) -> None:
     monkeypatch.setattr(intake, "BODY_DEADLINE_S", 0.1)
     monkeypatch.setattr(intake, "BODY_DEADLINE_PER_BYTE_S", 0.0)

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from fakes.snapshots import make_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +83,7 @@ def test_changes_of_others_are_none_of_its_concern() -> None:
     assert found.lowest(lambda: 0.0) is everyone[0]
 
 
+@pytest.mark.interpreted
 def test_a_journal_that_began_anew_is_not_mistaken_for_the_old_one(monkeypatch) -> None:
     monkeypatch.setattr(ranking, "MAX_JOURNAL", 4)
     everyone, loads, journal = holders([(1.0, 9.0)] * 9), {}, Journal()

@@ -269,6 +269,7 @@ async def test_a_stored_body_is_sent_in_pieces_any_number_of_times() -> None:
         assert wired.rests == [True, True]
 
 
+@pytest.mark.interpreted
 async def test_a_node_that_stops_reading_is_given_up(monkeypatch) -> None:
     monkeypatch.setattr(connection, "SEND_STALL_S", 0.05)
     wired = Wired()

@@ -7,6 +7,8 @@ import pytest
 from data_plane.upstream import pool as pools
 from data_plane.upstream.pool import Pool
 
+pytestmark = pytest.mark.interpreted  # compiled, a pool takes no stand-in for a connection
+
 
 class Idle:
     """As much of a connection as a pool touches."""
