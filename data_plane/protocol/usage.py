@@ -119,7 +119,7 @@ class _Whole(Record):
             return False
         return (
             self.done is False
-            or any(not choice.finish_reason for choice in self.choices)
+            or (bool(self.choices) and any(not each.finish_reason for each in self.choices))
             or (self.type == "message" and not self.stop_reason)
         )
 

@@ -296,15 +296,19 @@ def start_log(log_format: str, level: str, worker: int = 0) -> Log:
 
 
 _second: tuple[int, str] = (0, "")
+_moment: tuple[int, str] = (0, "")
 
 
 def _timestamp(now: float) -> str:
-    """A moment to the millisecond; all but the milliseconds is made once a second."""
-    global _second  # noqa: PLW0603 - a memory of one value
-    whole = int(now)
-    if _second[0] != whole:
-        _second = (whole, datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
-    return f"{_second[1]}.{int((now - whole) * 1_000):03d}Z"
+    """A moment to the millisecond, made once for all that falls into it; its second likewise."""
+    global _second, _moment  # noqa: PLW0603 - memories of one value each
+    milliseconds = int(now * 1_000)
+    if _moment[0] != milliseconds:
+        whole = milliseconds // 1_000
+        if _second[0] != whole:
+            _second = (whole, datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        _moment = (milliseconds, f"{_second[1]}.{milliseconds % 1_000:03d}Z")
+    return _moment[1]
 
 
 def _json_line(fields: dict[str, Any]) -> bytes:
