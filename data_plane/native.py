@@ -87,10 +87,8 @@ def use(environ: Mapping[str, str]) -> Path | None:
     Raises SettingError for a wrong `AIVONX_NATIVE`, and when it is `on` and there is none.
     """
     wish = read.choice(environ, "AIVONX_NATIVE", "auto", ("auto", "on", "off"))
-    if wish == "off":
-        return None
-    directory = place()
-    if not directory.is_dir():
+    directory = None if wish == "off" else _found()
+    if directory is None:
         if wish == "on":
             raise read.SettingError(SETTING, "nothing was compiled from these sources: make native")
         return None
@@ -98,6 +96,14 @@ def use(environ: Mapping[str, str]) -> Path | None:
     for package in PACKAGES:
         package.__path__.insert(0, str(directory / package.__name__))
     return directory
+
+
+def _found() -> Path | None:
+    try:
+        directory = place()
+        return directory if directory.is_dir() else None
+    except OSError:  # sources on their way, or somebody else's environment: the sources are there
+        return None
 
 
 def is_used() -> bool:
@@ -112,10 +118,19 @@ def place(root: Path = ROOT) -> Path:
 
 
 def fingerprint(root: Path) -> str:
-    """SHA-256 over all sources of the data plane."""
+    """SHA-256 over all that a data plane reads of its packages."""
     found = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((root / package.__name__).rglob("*.py")):
-            found.update(b"%b\0" % str(path.relative_to(root)).encode())
-            found.update(hashlib.sha256(path.read_bytes()).digest())
+    for path in sources(root):
+        found.update(b"%b\0" % str(path.relative_to(root)).encode())
+        found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
+
+
+def sources(root: Path) -> list[Path]:
+    """The files of the packages below `root`, what is written for people left out."""
+    return [
+        path
+        for package in PACKAGES
+        for path in sorted((root / package.__name__).rglob("*"))
+        if path.suffix in {".py", ".json"} and path.is_file()
+    ]

@@ -92,6 +92,8 @@ def install(lock: str) -> None:
     ]  # fmt: skip
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         fail("pip could not install the packages; what it said stands above.")
+    # What was compiled with other packages is compiled again.
+    shutil.rmtree(venv / "native", ignore_errors=True)
     # A lock replaces what an older one of another name left behind.
     _stamp(venv).write_text(json.dumps({lock: fingerprint(lock)}))
 

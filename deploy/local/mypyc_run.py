@@ -11,17 +11,14 @@ from pathlib import Path
 from mypyc.build import mypycify
 from setuptools import Distribution
 
-from data_plane.native import MODULES, place
-
-OPTIONS = ("--config-file", "pyproject.toml")
+from data_plane.native import MODULES
 
 
-def main(work: Path) -> None:
-    """Leave the compiled modules in `work/lib`."""
-    # Python's own types are read from the cache the second time, which is half of the work.
-    cache = ("--cache-dir", str(place().parent / "cache"))
+def main(work: Path, cache: str) -> None:
+    """Compile the sources in the current directory, `work/lib`, in place."""
     extensions = mypycify(
-        [*OPTIONS, *cache, *MODULES],
+        # Python's own types are read from the cache the second time, which is half of the work.
+        ["--config-file", str(work / "pyproject.toml"), "--cache-dir", cache, *MODULES],
         opt_level="2",
         debug_level="0",
         target_dir=str(work / "c"),
@@ -35,4 +32,4 @@ def main(work: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

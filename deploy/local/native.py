@@ -33,26 +33,33 @@ KEPT = 3
 again each time."""
 
 COMMAND = (sys.executable, "-m", "deploy.local.native")
-RUN = (sys.executable, "-m", "deploy.local.mypyc_run")
+RUN = (sys.executable, str(Path(__file__).with_name("mypyc_run.py")))
 COMPILERS = ("cc", "gcc", "clang")
 LAST_LINES = 20
+MOST_NICE = 19
 
 
 class NativeError(Exception):
     """It cannot be compiled. The text says why, and what would help."""
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Compile, unless that was done; the exit status."""
+    if "--nice" in arguments:
+        os.nice(MOST_NICE)
     try:
         compiler = compiler_found()
-        with _alone(native.place().parent):
+        with _alone(native.place().parent) as lock:
             if native.place().is_dir():
+                os.utime(native.place())  # it is wanted: see `_prune`
                 return 0
             say("compiling the path of a request (once, a minute of one core) ...")
-            _compile(compiler)
+            _compile(compiler, lock)
     except NativeError as error:
         say(f"not compiled: {error}")
+        return 1
+    except OSError as error:
+        say(f"not compiled: {error.filename or native.place()}: {error.strerror}")
         return 1
     return 0
 
@@ -89,8 +96,8 @@ def compiler_found() -> str:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Two at once would only be slower."""
+def _alone(directory: Path) -> Iterator[int]:
+    """Two at once would only be slower. Gives the lock's descriptor."""
     try:
         directory.mkdir(exist_ok=True)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -98,23 +105,33 @@ def _alone(directory: Path) -> Iterator[None]:
         raise NativeError(f"{directory} cannot be written ({error.strerror})") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
     finally:
         os.close(lock)
 
 
-def _compile(compiler: str) -> None:
+def _compile(compiler: str, lock: int) -> None:
+    """Compile a copy of the sources, so that nobody changes them meanwhile."""
     place = native.place()
     for left in place.parent.glob("new-*"):  # by one that was ended in the middle
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix="new-") as name:
         work = Path(name)
+        copy = work / "lib"
+        for path in native.sources(ROOT):
+            kept = copy / path.relative_to(ROOT)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept)
+        if native.place(copy) != place:
+            raise NativeError("the sources were changed meanwhile; try again")
+        shutil.copyfile(ROOT / "pyproject.toml", work / "pyproject.toml")
         done = subprocess.run(
-            (*RUN, str(work)),
-            cwd=ROOT,
-            env={**os.environ, "CC": compiler},
+            (*RUN, str(work), str(place.parent / "cache")),
+            cwd=copy,
+            env={**os.environ, "CC": compiler, "PYTHONPATH": str(copy)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=(lock,),  # what we have started may outlive us
             text=True,
             errors="replace",
             check=False,
@@ -122,21 +139,12 @@ def _compile(compiler: str) -> None:
         if done.returncode:
             said = "\n".join(done.stdout.splitlines()[-LAST_LINES:])
             raise NativeError(f"mypyc or the C compiler failed:\n{said}")
-        for package in native.PACKAGES:
-            shutil.copytree(
-                ROOT / package.__name__,
-                work / "lib" / package.__name__,
-                ignore=shutil.ignore_patterns("__pycache__", "docs", "*.md"),
-                dirs_exist_ok=True,
-            )
-        if native.place(work / "lib") != place:
-            raise NativeError("the sources were changed meanwhile; try again")
-        (work / "lib").rename(place)
+        copy.rename(place)
     _prune(place.parent)
 
 
 def _prune(directory: Path) -> None:
-    """Drop what was compiled from sources of long ago."""
+    """Drop what was compiled, and asked for the last time, long ago."""
     built = sorted(
         (each for each in directory.iterdir() if each.name.startswith("cpython-")),
         key=lambda each: each.stat().st_mtime,
@@ -152,4 +160,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

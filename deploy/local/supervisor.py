@@ -99,8 +99,8 @@ class Supervisor:
             self._start_engine()
         self._forbid_own_ports()
         found = self._prepare()
-        if settings.native == "on" and not self.signals and not native.build():
-            raise StartError("AIVONX_NATIVE: on, and the data plane could not be compiled")
+        if settings.native == "on" and not self.signals:
+            self._compile()
         if self.signals:
             return found
         python = sys.executable
@@ -119,9 +119,23 @@ class Supervisor:
         self._wait_until("web", lambda: self._is_ready(settings.control_bind))
         self._wait_until("data-plane", lambda: self._is_ready(settings.metrics_bind))
         if settings.native == "auto" and native.is_worth_trying():
-            self.compiler = self._child("native", ("nice", "-n", "19", *native.COMMAND))
+            self.compiler = self._child("native", (*native.COMMAND, "--nice"))
             self.compiler.start()
         return found
+
+    def _compile(self) -> None:
+        """Compile the data plane before it starts. One that dies later starts all the same, even
+        if the sources are others by then.
+        """
+        compiler = self.compiler = self._child("native", native.COMMAND)
+        compiler.start()
+        while compiler.is_running and not self.signals:
+            self._pause(TICK_S)
+        if not self.signals:
+            self.compiler = None
+            if compiler.exit_code:
+                raise StartError(f"AIVONX_NATIVE: on, and that failed: {compiler.last_words()}")
+            self.environment["AIVONX_NATIVE"] = "auto"
 
     def _is_ready(self, bind: Bind) -> bool:
         return answers(bind, "/readyz", self.settings.operator_host)

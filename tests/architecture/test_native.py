@@ -44,6 +44,12 @@ def test_one_name_holds_one_kind_of_error_in_a_function(module: str) -> None:
             for node in ast.walk(function):
                 if isinstance(node, ast.ExceptHandler) and node.name and node.type:
                     kinds.setdefault(node.name, set()).add(ast.unparse(node.type))
+            for node in ast.walk(function):
+                if isinstance(node, ast.arg) and node.arg in kinds:
+                    kinds[node.arg].add("an argument")
+                is_set = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                if is_set and node.id in kinds:
+                    kinds[node.id].add("a variable")
             assert [name for name, found in kinds.items() if len(found) > 1] == [], function.name
 
 

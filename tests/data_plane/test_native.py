@@ -50,6 +50,18 @@ def test_what_was_compiled_from_other_sources_is_not_found(tree) -> None:
     assert native.place(tree) != before
 
 
+def test_what_is_served_as_it_is_counts_too(tree) -> None:
+    before = native.place(tree)
+    (tree / "data_plane/openapi.json").write_text("{}")
+    assert native.place(tree) != before
+
+
+def test_a_link_to_nowhere_is_passed_over(tree) -> None:
+    before = native.place(tree)
+    (tree / "data_plane/.#app.py").symlink_to("somebody@somewhere")
+    assert native.place(tree) == before
+
+
 def test_a_file_that_is_no_source_changes_nothing(tree) -> None:
     before = native.place(tree)
     (tree / "data_plane" / "notes.md").write_text("...")

@@ -42,7 +42,7 @@ def test_an_environment_without_mypyc_is_named(monkeypatch) -> None:
 def test_a_directory_that_cannot_be_written_is_named(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(native, "compiler_found", lambda: "cc")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "absent"))
-    assert native.main() == 1
+    assert native.main([]) == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -50,7 +50,7 @@ def test_what_is_compiled_already_is_left_alone(monkeypatch, tmp_path, capsys) -
     monkeypatch.setattr(native, "compiler_found", lambda: "cc")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     found.place().mkdir(parents=True)
-    assert native.main() == 0
+    assert native.main([]) == 0
     assert native.build()
     assert not native.is_worth_trying()
     assert capsys.readouterr().err == ""
@@ -72,7 +72,7 @@ def test_a_compiler_that_fails_leaves_nothing_and_its_words(monkeypatch, tmp_pat
     monkeypatch.setattr(native, "compiler_found", lambda: "/bin/false")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(native, "RUN", (sys.executable, "-c", "import sys; sys.exit('no room')"))
-    assert native.main() == 1
+    assert native.main([]) == 1
     assert "no room" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "native").iterdir()] == ["lock"]
     assert Path(found.place()).parent == tmp_path / "native"
