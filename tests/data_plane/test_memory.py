@@ -32,6 +32,17 @@ CODE_OF = {
 }
 
 
+async def nothing_is_under_way(process, session) -> None:
+    """Fifty clients that leave are seen to have left one after the other."""
+    url = f"http://127.0.0.1:{process.metrics_port}/metrics"
+    async with asyncio.timeout(30.0):
+        while True:
+            async with session.get(url) as answer:
+                if "\naivonx_in_flight 0.0\n" in await answer.text():
+                    return
+            await asyncio.sleep(0.01)
+
+
 async def test_short_of_memory_it_begins_nothing_and_finishes_what_is_under_way(
     start, session
 ) -> None:
@@ -77,6 +88,7 @@ async def test_short_of_memory_it_begins_nothing_and_finishes_what_is_under_way(
         finish.set()
         assert b'"done":true' in await reader.readuntil(b"\r\n0\r\n\r\n")
         writer.close()
+        await nothing_is_under_way(process, session)
         async with session.post(process.url("/api/chat"), json=chat_body()) as answer:
             assert answer.status == 200, "alone it is served, whatever is still held"
         await eventually(lambda: process.of("memory_suffices"), within_s=30.0)
