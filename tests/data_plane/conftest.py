@@ -21,7 +21,7 @@ from shared.snapshot import ApiKey, AvailableModel, Model, Node, ProxyConfig, Sn
 
 SNAPSHOT_KEY = "a snapshot key of enough bytes"
 QUICK = ProxyConfig(
-    connect_timeout_s=0.3,
+    connect_timeout_s=1.0,
     probe_interval_s=0.1,
     probe_timeout_s=0.2,
     stream_idle_timeout_s=30.0,
