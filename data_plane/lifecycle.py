@@ -38,6 +38,9 @@ class Lifecycle:
 
     def __init__(self, on_task_failure: Callable[[str, BaseException], None]) -> None:
         self.phase = Phase.STARTING
+        self.is_draining = False
+        """Whether answers should ask the client to go elsewhere next time."""
+
         self.started_at = time.time()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._on_task_failure = on_task_failure
@@ -48,11 +51,7 @@ class Lifecycle:
             msg = f"{self.phase} cannot become {phase}"
             raise ValueError(msg)
         self.phase = phase
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether answers should ask the client to go elsewhere next time."""
-        return self.phase in {Phase.DRAINING, Phase.CLOSING}
+        self.is_draining = phase in {Phase.DRAINING, Phase.CLOSING}
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` as a task that is named, kept until it ends, and heard when it fails."""

@@ -55,11 +55,8 @@ class NodeHead(msgspec.Struct, frozen=True):
 
     is_chunked: bool
     keeps_alive: bool
-
-    @property
-    def is_interim(self) -> bool:
-        """Whether another head follows. 101 is no such: nobody asked for another protocol."""
-        return self.status < _FIRST_FINAL and self.status != HTTPStatus.SWITCHING_PROTOCOLS
+    is_interim: bool = False
+    """Whether another head follows. 101 is no such: nobody asked for another protocol."""
 
 
 @lru_cache(maxsize=MAX_REMEMBERED)
@@ -84,6 +81,7 @@ def parse_head(data: bytes) -> NodeHead:
         is_chunked=is_chunked,
         keeps_alive=(is_chunked or length is not None)
         and ("close" not in connection if is_1_1 else "keep-alive" in connection),
+        is_interim=status < _FIRST_FINAL and status != HTTPStatus.SWITCHING_PROTOCOLS,
     )
 
 

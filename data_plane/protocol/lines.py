@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
-    from data_plane.protocol.usage import Usage
+    from data_plane.protocol.endings import Usage
 
 MAX_LINE_BYTES: Final = 8 * 1024 * 1024
 """The Go client reads no longer line, so no working client would notice that we do not either.

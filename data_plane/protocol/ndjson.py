@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
+from data_plane.protocol.endings import Record
 from data_plane.protocol.lines import LineScanner
-from data_plane.protocol.usage import Record, error_text
+from data_plane.protocol.usage import error_text, of_record
 
 _record: Final = msgspec.json.Decoder(Record)
 
@@ -33,5 +34,5 @@ class Scanner(LineScanner):
             return
         if record.done:
             self.done = True
-            self.usage = record.as_usage() or self.usage
-        self.error = error_text(bytes(record.error)) or self.error
+            self.usage = of_record(record) or self.usage
+        self.error = error_text(record.error) or self.error

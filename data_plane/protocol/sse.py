@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from data_plane.protocol.endings import Usage
 from data_plane.protocol.lines import LineScanner
 from data_plane.protocol.sse_events import (
     Response,
@@ -19,7 +20,7 @@ from data_plane.protocol.sse_events import (
     read_completion,
     read_responses,
 )
-from data_plane.protocol.usage import Usage, error_text
+from data_plane.protocol.usage import error_text, of_tokens
 
 _DATA: Final = b"data:"
 
@@ -65,8 +66,8 @@ class OpenAIScanner(_EventScanner):
             return
         event = read_completion(data)
         if event.usage is not None:
-            self.usage = event.usage.as_usage()
-        self.error = error_text(bytes(event.error)) or self.error
+            self.usage = of_tokens(event.usage)
+        self.error = error_text(event.error) or self.error
 
 
 class AnthropicScanner(_EventScanner):
@@ -83,11 +84,11 @@ class AnthropicScanner(_EventScanner):
             case "message_stop":
                 self.done = True
             case "message_start" if event.message is not None and event.message.usage is not None:
-                self.usage = event.message.usage.as_usage()
+                self.usage = of_tokens(event.message.usage)
             case "message_delta" if event.usage is not None:
-                self.usage = _updated(self.usage, event.usage.as_usage())
+                self.usage = _updated(self.usage, of_tokens(event.usage))
             case "error":
-                self.error = error_text(bytes(event.error)) or "unknown error"
+                self.error = error_text(event.error) or "unknown error"
 
 
 class ResponsesScanner(_EventScanner):
@@ -111,11 +112,11 @@ class ResponsesScanner(_EventScanner):
             case "response.completed" | "response.incomplete":
                 self.done = True
                 if response.usage is not None:
-                    self.usage = response.usage.as_usage()
+                    self.usage = of_tokens(response.usage)
             case "response.failed":
-                self.error = error_text(bytes(response.error)) or "response failed"
+                self.error = error_text(response.error) or "response failed"
             case "error":
-                self.error = error_text(bytes(event.error)) or event.message or "unknown error"
+                self.error = error_text(event.error) or event.message or "unknown error"
 
 
 def _updated(before: Usage | None, now: Usage) -> Usage:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from data_plane.protocol.usage import Tokens  # noqa: TC001 - msgspec asks for it
+from data_plane.protocol.endings import Tokens  # noqa: TC001 - msgspec asks for it
 
 
 class _Completion(msgspec.Struct):

@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from data_plane.protocol.endings import Ending, ErrorObject, Record, Tokens, Usage, Whole
+
 MAX_COMPLETE_BYTES: Final = 32 * 1024 * 1024
 """A larger whole answer (a huge batch of vectors) counts as complete without being looked into."""
 
@@ -19,118 +21,9 @@ MAX_ERROR_CHARS: Final = 4_096
 _NANOSECONDS: Final = 1e-9
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer cost, as far as the node said."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cached_tokens: int | None = None
-    """Of the prompt's, those that the node did not have to read again."""
-
-    total_s: float | None = None
-    load_s: float | None = None
-    prompt_eval_s: float | None = None
-    eval_s: float | None = None
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """How an answer that is not streamed ended."""
-
-    done: bool
-    usage: Usage | None = None
-    error: str | None = None
-    is_given_up: bool = False
-    """It is sound JSON that says of itself that it is not finished."""
-
-
-class Tokens(msgspec.Struct):
-    """`usage` of the compatible families: OpenAI's names, then Anthropic's and Responses'."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-    def as_usage(self) -> Usage:
-        """The same under our names."""
-        prompt = self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
-        completion = (
-            self.output_tokens if self.completion_tokens is None else self.completion_tokens
-        )
-        return Usage(prompt_tokens=prompt, completion_tokens=completion)
-
-
-class Record(msgspec.Struct):
-    """The last record of a native answer: what of it concerns the proxy."""
-
-    done: bool | None = None
-    error: msgspec.Raw = msgspec.Raw()
-    prompt_eval_count: int | None = None
-    prompt_eval_cached_count: int | None = None
-    """Of the newest releases."""
-
-    eval_count: int | None = None
-    total_duration: int | None = None
-    load_duration: int | None = None
-    prompt_eval_duration: int | None = None
-    eval_duration: int | None = None
-
-    def as_usage(self) -> Usage | None:
-        """What it cost; None when the record says nothing of it."""
-        if self.total_duration is None and self.prompt_eval_count is None:
-            return None
-        return Usage(
-            prompt_tokens=self.prompt_eval_count,
-            completion_tokens=self.eval_count,
-            cached_tokens=self.prompt_eval_cached_count,
-            total_s=_seconds(self.total_duration),
-            load_s=_seconds(self.load_duration),
-            prompt_eval_s=_seconds(self.prompt_eval_duration),
-            eval_s=_seconds(self.eval_duration),
-        )
-
-
-class _Choice(msgspec.Struct):
-    finish_reason: str | None = None
-
-
-class _Whole(Record):
-    """A whole answer of any family."""
-
-    usage: Tokens | None = None
-    type: str = ""
-    """Anthropic's name for what it is."""
-
-    choices: list[_Choice] = []
-    """OpenAI's."""
-
-    stop_reason: str | None = None
-    """Anthropic's."""
-
-    _debug_info: msgspec.Raw = msgspec.Raw()
-
-    @property
-    def is_given_up(self) -> bool:
-        """Whether the node stopped within the answer: it is well-formed, and has no end.
-
-        A prompt that was only rendered has none either, and is what was asked for.
-        """
-        if memoryview(self._debug_info):
-            return False
-        return (
-            self.done is False
-            or (bool(self.choices) and any(not each.finish_reason for each in self.choices))
-            or (self.type == "message" and not self.stop_reason)
-        )
-
-
-class _ErrorObject(msgspec.Struct):
-    message: str
-
-
-_whole: Final = msgspec.json.Decoder(_Whole)
+_whole: Final = msgspec.json.Decoder(Whole)
 _text: Final = msgspec.json.Decoder(str)
-_object: Final = msgspec.json.Decoder(_ErrorObject)
+_object: Final = msgspec.json.Decoder(ErrorObject)
 
 
 def complete_json(body: bytes) -> Ending:
@@ -146,14 +39,53 @@ def complete_json(body: bytes) -> Ending:
         whole = _whole.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Ending(done=_is_other_json(body))
-    error = error_text(bytes(whole.error)) if memoryview(whole.error) else None
-    usage = whole.usage.as_usage() if whole.usage is not None else whole.as_usage()
-    is_given_up = error is None and whole.is_given_up
+    error = error_text(whole.error)
+    usage = of_tokens(whole.usage) if whole.usage is not None else of_record(whole)
+    is_given_up = error is None and _is_given_up(whole)
     return Ending(not is_given_up and error is None, usage, error, is_given_up)
 
 
-def error_text(raw: bytes) -> str | None:
+def of_tokens(tokens: Tokens) -> Usage:
+    """What one of the compatible families says, under our names."""
+    prompt = tokens.input_tokens if tokens.prompt_tokens is None else tokens.prompt_tokens
+    completion = (
+        tokens.output_tokens if tokens.completion_tokens is None else tokens.completion_tokens
+    )
+    return Usage(prompt_tokens=prompt, completion_tokens=completion)
+
+
+def of_record(record: Record) -> Usage | None:
+    """What a native answer has cost; None when the record says nothing of it."""
+    if record.total_duration is None and record.prompt_eval_count is None:
+        return None
+    return Usage(
+        prompt_tokens=record.prompt_eval_count,
+        completion_tokens=record.eval_count,
+        cached_tokens=record.prompt_eval_cached_count,
+        total_s=_seconds(record.total_duration),
+        load_s=_seconds(record.load_duration),
+        prompt_eval_s=_seconds(record.prompt_eval_duration),
+        eval_s=_seconds(record.eval_duration),
+    )
+
+
+def _is_given_up(whole: Whole) -> bool:
+    """Whether the node stopped within the answer: it is well-formed, and has no end.
+
+    A prompt that was only rendered has none either, and is what was asked for.
+    """
+    if memoryview(whole.debug_info):
+        return False
+    return (
+        whole.done is False
+        or (bool(whole.choices) and any(not each.finish_reason for each in whole.choices))
+        or (whole.type == "message" and not whole.stop_reason)
+    )
+
+
+def error_text(member: msgspec.Raw) -> str | None:
     """The text of an `error` member, which is a string or an object with a message."""
+    raw = bytes(member)
     if not raw or raw == b"null":
         return None
     for read in (_text.decode, lambda data: _object.decode(data).message):

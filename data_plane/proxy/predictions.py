@@ -10,7 +10,7 @@ from data_plane.routing.events import Finished
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from data_plane.protocol.usage import Usage
+    from data_plane.protocol.endings import Usage
     from data_plane.proxy.job import Job
     from data_plane.proxy.waiting import WaitingRoom
     from data_plane.routing.events import Arrival, Choice

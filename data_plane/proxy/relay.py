@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from data_plane.protocol.asks import Ask
+    from data_plane.protocol.endings import Usage
     from data_plane.protocol.lines import LineScanner
-    from data_plane.protocol.usage import Usage
     from data_plane.proxy.filler import Filler
     from data_plane.proxy.reply import Reply
     from data_plane.telemetry.record import Record

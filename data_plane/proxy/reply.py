@@ -196,7 +196,7 @@ class Reply:
     @property
     def is_held_up(self) -> bool:
         """Whether the client has to read before more may be written."""
-        return self._call.connection.writing_paused
+        return self._call.connection.is_write_paused
 
     async def drained(self) -> None:
         """Until the client has read enough for another answer to be begun."""
@@ -223,7 +223,7 @@ class Reply:
     def draws_from(self, source: NodeAnswer | None) -> None:
         """Hold this answer of a node back while the client does not read."""
         self._source = source
-        if source is not None and self._call.connection.writing_paused:
+        if source is not None and self._call.connection.is_write_paused:
             source.pause()
 
     def paused(self) -> None:

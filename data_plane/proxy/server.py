@@ -73,6 +73,7 @@ class ClientConnection(RequestHandler):
         "_service",
         "caller",
         "client",
+        "is_write_paused",
         "now",
         "outbox",
         "reply",
@@ -88,6 +89,11 @@ class ClientConnection(RequestHandler):
 
         self.reply: Reply | None = None
         """The answer that is being written."""
+
+        self.is_write_paused = False
+        """The client reads more slowly than we write. What aiohttp has for it is a property, and
+        is asked for twice in each answer.
+        """
 
         self.now: Callable[[], float] = self._loop.time
         """The loop's clock."""
@@ -132,12 +138,14 @@ class ClientConnection(RequestHandler):
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
         super().pause_writing()
+        self.is_write_paused = True
         if self.reply is not None:
             self.reply.paused()
 
     def resume_writing(self) -> None:
         """The client has read."""
         super().resume_writing()
+        self.is_write_paused = False
         if self.reply is not None:
             self.reply.resumed()
 
@@ -219,7 +227,8 @@ class ClientConnection(RequestHandler):
             self.close()
             return
         self._expect_next()
-        self._take_behind()
+        if self._behind:
+            self._take_behind()
 
     def hand_over(self, call: Call) -> None:
         """A request that was begun without the task goes on in it."""
@@ -231,11 +240,10 @@ class ClientConnection(RequestHandler):
 
     def _take_behind(self) -> None:
         """Go on with what the client sent behind the request that has been served."""
-        if self._behind:
-            data, self._behind = self._behind, b""
-            if self.transport is not None:
-                self.transport.resume_reading()
-            self.data_received(data)
+        data, self._behind = self._behind, b""
+        if self.transport is not None:
+            self.transport.resume_reading()
+        self.data_received(data)
 
     # By the task
 
@@ -277,7 +285,8 @@ class ClientConnection(RequestHandler):
         content = call.content
         if not content.is_eof() and not self._force_close:
             await self._drop_rest(content)
-        self._take_behind()
+        if self._behind:
+            self._take_behind()
         # After a request to upgrade, the parser takes what follows for another protocol.
         return not (call.closes or self._close or self._upgraded or not content.is_eof())
 

@@ -52,12 +52,10 @@ class Applied:
     sha256: str
     pools: Pools
     keys: Mapping[str, ApiKey]
-    applied_at: float
+    config: ProxyConfig
+    """What operators tuned: the snapshot's, at hand."""
 
-    @property
-    def config(self) -> ProxyConfig:
-        """What operators tuned."""
-        return self.snapshot.config
+    applied_at: float
 
 
 def build(sealed: bytes, key: bytes) -> Applied:
@@ -69,6 +67,7 @@ def build(sealed: bytes, key: bytes) -> Applied:
         sha256=header.sha256,
         pools=Pools.build(snapshot),
         keys={key.id: key for key in snapshot.keys},
+        config=snapshot.config,
         applied_at=time.time(),
     )
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_plane.protocol.endings import Usage
 from data_plane.protocol.ndjson import Scanner
-from data_plane.protocol.usage import Usage
 
 FINAL = {
     "model": "llama3", "created_at": "2026-11-01T10:00:00Z", "message": {"content": ""},

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_plane.protocol.endings import Usage
 from data_plane.protocol.sse import AnthropicScanner, OpenAIScanner, ResponsesScanner
-from data_plane.protocol.usage import Usage
 
 
 def data(document):

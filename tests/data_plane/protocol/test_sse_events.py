@@ -4,13 +4,14 @@ import msgspec
 import pytest
 
 from data_plane.protocol import sse_events
+from data_plane.protocol.usage import of_tokens
 
 
 def test_a_completion_says_what_it_cost() -> None:
     event = sse_events.read_completion(
         b'{"id":"x","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"new":{}}}'
     )
-    usage = event.usage.as_usage()
+    usage = of_tokens(event.usage)
     assert (usage.prompt_tokens, usage.completion_tokens) == (3, 4)
     assert bytes(event.error) == b""
 
@@ -20,7 +21,7 @@ def test_an_anthropic_event_says_its_type_and_what_the_input_cost() -> None:
         b'{"type":"message_start","message":{"role":"assistant","usage":{"input_tokens":5}}}'
     )
     assert event.type == "message_start"
-    assert event.message.usage.as_usage().prompt_tokens == 5
+    assert of_tokens(event.message.usage).prompt_tokens == 5
 
 
 def test_a_response_that_failed_says_why() -> None:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from data_plane.protocol.usage import MAX_COMPLETE_BYTES, Usage, complete_json
+from data_plane.protocol.endings import Usage
+from data_plane.protocol.usage import MAX_COMPLETE_BYTES, complete_json
 
 
 def judged(document):
