@@ -27,11 +27,23 @@ _LAST_OF_ALL: Final = b"\r\n" + FINAL_CHUNK
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 CRLF: Final = b"\r\n"
-SIZE_AND_CRLF: Final = 10
-"""Where the first line of an ordinary chunk ends at the latest."""
 
-CHUNK_SIZES: Final = {b"%x" % size: size for size in range(1, 8_192)}
-"""The sizes of records, as Go writes them: a look-up is quicker than reading the number."""
+MOST_OF_RECORDS: Final = 8_192
+"""Bytes of a chunk with all around it: longer ones are read the long way."""
+
+
+def _size_lines() -> list[bytes]:
+    lines = [b"?" * (length + 1) for length in range(MOST_OF_RECORDS)]
+    for size in range(1, MOST_OF_RECORDS):
+        line = b"%x\r\n" % size
+        if (length := len(line) + size + len(CRLF)) < MOST_OF_RECORDS:
+            lines[length] = line
+    return lines
+
+
+SIZE_LINES: Final = _size_lines()
+"""How a chunk begins that is as long as the index, as Go writes it: to look whether it does is
+quicker than to read the number. Where no chunk is of that length, it is a line that is longer."""
 
 
 class Body(Protocol):
@@ -152,16 +164,17 @@ class ChunkedBody:
 
     def feed(self, data: bytes) -> bytes:
         """The content of the next piece."""
-        if self.is_aligned:
-            end = data.find(CRLF, 1, SIZE_AND_CRLF)
-            size = CHUNK_SIZES.get(data[:end])
-            if size is not None and len(data) == end + size + 4 and data.endswith(CRLF):
+        if self.is_aligned and len(data) < MOST_OF_RECORDS:
+            line = SIZE_LINES[len(data)]
+            if data.startswith(line) and data.endswith(CRLF):
                 self.is_whole = True
-                return data[end + 2 : -2]
-            if size is not None and len(data) == end + size + 9 and data.endswith(_LAST_OF_ALL):
-                self.is_whole = self.is_aligned = False
-                self.done = True
-                return data[end + 2 : -7]
+                return data[len(line) : -len(CRLF)]
+            if data.endswith(_LAST_OF_ALL):
+                line = SIZE_LINES[len(data) - len(FINAL_CHUNK)]
+                if data.startswith(line):
+                    self.is_whole = self.is_aligned = False
+                    self.done = True
+                    return data[len(line) : -len(_LAST_OF_ALL)]
         self.is_whole = False
         return self._feed_parts(data)
 

@@ -8,6 +8,7 @@ outlives its connection: what was read stays readable.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from data_plane.protocol.heads import NodeHead
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
     """Takes content, and the bytes as they came when those were exactly one chunk."""
 
 _NO_HEAD: Final = NodeHead(0, {}, b"", None, is_chunked=False, keeps_alive=False)
+
+
+class ChunkTaker(ABC):
+    """Deals in one call with what is most usual: a chunk that came as one piece."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def may_take(self) -> bool:
+        """Whether the next chunk may be offered; asked between two, after one that went the long
+        way.
+        """
+
+    @abstractmethod
+    def take(self, data: bytes) -> bool:
+        """Deal with it, and say so; what is not exactly one chunk has to be left alone."""
 
 
 class NodeAnswer:
@@ -124,14 +141,10 @@ class NodeAnswer:
             sink(self.held(), None)
         self.sink = sink
 
-    def offer_first(self, take: Callable[[bytes], bool], may: Callable[[], bool]) -> None:
-        """Have what arrives offered to `take` first: it says whether it has dealt with it.
-
-        It has to leave alone what is not exactly one chunk, and is asked only between two chunks,
-        as long as `may` is true, which is looked at whenever something went the other way.
-        """
+    def offer_first(self, taker: ChunkTaker) -> None:
+        """Have what arrives offered to `taker` first, whenever it may take."""
         if self._connection is not None:
-            self._connection.offer_first(take, may)
+            self._connection.offer_first(taker)
 
     async def ended(self) -> None:
         """Until the end of the body. Raises NodeFailedError."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from data_plane.protocol.bodies import Body
+    from data_plane.upstream.answer import ChunkTaker
     from data_plane.upstream.lease import Lease
     from data_plane.upstream.outbox import Outbox
 
@@ -51,7 +52,7 @@ class NodeConnection(asyncio.Protocol):
         "_offered",
         "_on_rest",
         "_outbox",
-        "_take_whole",
+        "_taker",
         "_transport",
         "has_received",
         "idle_since",
@@ -71,8 +72,8 @@ class NodeConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: NodeAnswer | None = None
         self._body: Body | None = None
-        self._offered: tuple[Callable[[bytes], bool], Callable[[], bool]] | None = None
-        self._take_whole: Callable[[bytes], bool] | None = None
+        self._offered: ChunkTaker | None = None
+        self._taker: ChunkTaker | None = None
         self._buffer = b""
         self._interim_heads = 0
         self._is_paused = False
@@ -119,16 +120,16 @@ class NodeConnection(asyncio.Protocol):
             transport.write(head + body)
         return answer
 
-    def offer_first(self, take: Callable[[bytes], bool], may: Callable[[], bool]) -> None:
+    def offer_first(self, taker: ChunkTaker) -> None:
         """See `NodeAnswer.offer_first`."""
         if isinstance(self._body, ChunkedBody):
-            self._offered = (take, may)
+            self._offered = taker
             self._offer_again(self._body)
 
     def _offer_again(self, body: Body) -> None:
-        if self._offered is not None:
-            take, may = self._offered
-            self._take_whole = take if body.is_aligned and may() else None
+        offered = self._offered
+        if offered is not None:
+            self._taker = offered if body.is_aligned and offered.may_take() else None
 
     async def send_body(self, body: bytes | LargeBody) -> None:
         """Write a large body in pieces, until the node answers, early or not.
@@ -172,8 +173,8 @@ class NodeConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Per chunk: one read, one scan, one write."""
-        take = self._take_whole
-        if take is not None and take(data):
+        taker = self._taker
+        if taker is not None and taker.take(data):
             return
         answer, body = self._answer, self._body
         if answer is None:
@@ -239,7 +240,7 @@ class NodeConnection(asyncio.Protocol):
         if body.error:
             self._fail(answer, Fault.BAD_FRAMING, body.error)
             return
-        self._answer = self._body = self._take_whole = self._offered = None
+        self._answer = self._body = self._taker = self._offered = None
         self.resume()
         is_reusable = (
             answer.head.keeps_alive and not body.has_extra and not self._is_sending and self.is_open
@@ -259,7 +260,7 @@ class NodeConnection(asyncio.Protocol):
         self._on_rest(self, False)  # noqa: FBT003 - a callback's only argument
         self._wake_writer()
         answer, body = self._answer, self._body
-        self._answer = self._body = self._take_whole = self._offered = None
+        self._answer = self._body = self._taker = self._offered = None
         if answer is None:
             return
         if body is None:
@@ -299,7 +300,7 @@ class NodeConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it now; nothing that is unsent matters."""
-        self._answer = self._body = self._take_whole = self._offered = None
+        self._answer = self._body = self._taker = self._offered = None
         if self._transport is not None:
             self._transport.abort()
 

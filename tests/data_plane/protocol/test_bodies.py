@@ -57,6 +57,22 @@ def test_a_chunk_that_arrives_alone_may_be_passed_on_as_it_came() -> None:
     assert not body.is_whole, "the end is ours to write"
 
 
+@pytest.mark.parametrize(
+    "size", [1, 9, 15, 16, 255, 256, 4_095, 4_096, 8_100, 8_191, 8_192, 70_000]
+)
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_a_chunk_is_as_long_as_it_says(size: int, off: int) -> None:
+    content = b"x" * size
+    body = ChunkedBody()
+    assert body.feed(b"%x\r\n%b\r\n" % (size, content)) == content
+    assert body.feed(b"%x\r\n%b\r\n0\r\n\r\n" % (size, content)) == content
+    assert (body.done, body.error) == (True, "")
+    other = ChunkedBody()
+    said = other.feed(b"%x\r\n%b\r\n" % (size + off, content))
+    assert (said == content) == (off == 0 and not other.error)
+    assert other.is_aligned == (off == 0)
+
+
 def test_the_last_chunk_may_come_in_one_piece_with_the_end() -> None:
     body = ChunkedBody()
     assert body.feed(b"4\r\nabcd\r\n0\r\n\r\n") == b"abcd"
