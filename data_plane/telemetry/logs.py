@@ -1,8 +1,8 @@
 """Log lines: one for every request, and one for every event worth an operator's eye.
 
 Event names are constant, values are keys, prompts and credentials never appear. Lines are gathered
-and handed to a thread ten times a second, so that a slow disk or pipe never holds up a stream; what
-does not fit is dropped and counted.
+and handed to a thread four times a second, so that a slow disk or pipe never holds up a stream;
+what does not fit is dropped and counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from data_plane.telemetry.record import Record
 
-FLUSH_INTERVAL_S: Final = 0.1
+FLUSH_INTERVAL_S: Final = 0.25
 MAX_WAITING_LINES: Final = 20_000
 """Some 8 MB. More waiting means that nobody reads the log; then lines are dropped and counted."""
 
