@@ -33,6 +33,7 @@ MODULES: Final = (
     "data_plane/admission/identify.py",
     "data_plane/admission/limits.py",
     "data_plane/protocol/ask.py",
+    "data_plane/protocol/asks.py",
     "data_plane/protocol/bodies.py",
     "data_plane/protocol/dialects.py",
     "data_plane/protocol/features.py",
@@ -65,6 +66,7 @@ MODULES: Final = (
     "data_plane/routing/choose.py",
     "data_plane/routing/circuit.py",
     "data_plane/routing/permits.py",
+    "data_plane/routing/pool_node.py",
     "data_plane/routing/ranking.py",
     "data_plane/routing/strategies.py",
     "data_plane/telemetry/logs.py",
@@ -77,6 +79,7 @@ MODULES: Final = (
     "data_plane/upstream/lease.py",
     "data_plane/upstream/outbox.py",
     "data_plane/upstream/pool.py",
+    "data_plane/upstream/watch.py",
     "shared/codes.py",
 )
 """What is compiled: what every request passes. Not what msgspec reads JSON into (mypyc drops the

@@ -77,8 +77,8 @@ def parse_form(route: Route, body: bytes, content_type: str, *, max_body_bytes: 
     except forms.BadFormError:
         raise BadRequestError(400, ErrorCode.INVALID_FORM) from None
     model = _named_in(parts)
-    ask = _ask(route, {}, model, forms.written(parts, boundary))
-    return msgspec.structs.replace(ask, content_type=f'multipart/form-data; boundary="{boundary}"')
+    content_type = f'multipart/form-data; boundary="{boundary}"'
+    return _ask(route, {}, model, forms.written(parts, boundary), content_type)
 
 
 def _named_in(parts: list[forms.Part]) -> str:
@@ -102,7 +102,13 @@ def _parse_large(route: Route, outline: Outline) -> Ask:
     return _ask(route, members, model, _rebuilt_large(route, members, model, outline))
 
 
-def _ask(route: Route, members: dict[str, msgspec.Raw], model: str, body: bytes | LargeBody) -> Ask:
+def _ask(
+    route: Route,
+    members: dict[str, msgspec.Raw],
+    model: str,
+    body: bytes | LargeBody,
+    content_type: str = "",
+) -> Ask:
     streaming = _streaming(route, members)
     canonical, source = _judged(model)
     return Ask(
@@ -114,6 +120,7 @@ def _ask(route: Route, members: dict[str, msgspec.Raw], model: str, body: bytes 
         form=_form(route, members),
         body=body,
         least=_least(route, members, source),
+        content_type=content_type,
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from shared.releases import ANY_RELEASE
 
 if TYPE_CHECKING:
@@ -37,25 +35,64 @@ DETOURS: Final = frozenset({Form.LOAD, Form.UNLOAD, Form.SHOW, Form.BATCH})
 """What may take more than passing on what one node says: see `proxy.detours`."""
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that makes sense."""
+class Ask:
+    """A request that makes sense. Never changed."""
 
-    route: Route
-    model: str
-    """As the client spelled it; the answer repeats this spelling."""
+    __slots__ = (
+        "body",
+        "canonical",
+        "content_type",
+        "form",
+        "least",
+        "model",
+        "route",
+        "source",
+        "streaming",
+    )
 
-    canonical: str
-    """What to look up and to permit. A name that asks for the cloud keeps its suffix, since it is
-    another model than the local one of that name."""
+    def __init__(  # noqa: PLR0913 - what a client may ask for
+        self,
+        *,
+        route: Route,
+        model: str,
+        canonical: str,
+        source: Source,
+        streaming: bool,
+        form: Form,
+        body: bytes | LargeBody,
+        least: Release = ANY_RELEASE,
+        content_type: str = "",
+    ) -> None:
+        self.route = route
+        self.model = model
+        """As the client spelled it; the answer repeats this spelling."""
 
-    source: Source
-    streaming: bool
-    form: Form
-    body: bytes | LargeBody
-    """What to send on."""
+        self.canonical = canonical
+        """What to look up and to permit. A name that asks for the cloud keeps its suffix, since it
+        is another model than the local one of that name."""
 
-    content_type: str = ""
-    """Of the body, when that is no JSON."""
+        self.source = source
+        self.streaming = streaming
+        self.form = form
+        self.body = body
+        """What to send on."""
 
-    least: Release = ANY_RELEASE
-    """The least release of a node that can do all of it."""
+        self.content_type = content_type
+        """Of the body, when that is no JSON."""
+
+        self.least = least
+        """The least release of a node that can do all of it."""
+
+    def part(self, body: bytes) -> Ask:
+        """The same for a part of what was asked."""
+        return Ask(
+            route=self.route,
+            model=self.model,
+            canonical=self.canonical,
+            source=self.source,
+            streaming=self.streaming,
+            form=self.form,
+            body=body,
+            least=self.least,
+            content_type=self.content_type,
+        )

@@ -10,8 +10,9 @@ the bytes may be passed on exactly as they came.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from data_plane.protocol.heads import NodeHead
@@ -46,41 +47,44 @@ SIZE_LINES: Final = _size_lines()
 quicker than to read the number. Where no chunk is of that length, it is a line that is longer."""
 
 
-class Body(Protocol):
+class Body(ABC):
     """One body on its way."""
 
-    done: bool
-    """It has ended as its framing says."""
+    __slots__ = ("done", "error", "has_extra", "is_aligned", "is_whole")
 
-    error: str
-    """Why it cannot be read any further, "" while it can."""
+    def __init__(self) -> None:
+        self.done = False
+        """It has ended as its framing says."""
 
-    has_extra: bool
-    """More bytes came than were announced."""
+        self.error = ""
+        """Why it cannot be read any further, "" while it can."""
 
-    is_whole: bool
-    """The last piece was exactly one chunk."""
+        self.has_extra = False
+        """More bytes came than were announced."""
 
-    is_aligned: bool
-    """The next byte is the first one of a chunk."""
+        self.is_whole = False
+        """The last piece was exactly one chunk."""
 
+        self.is_aligned = False
+        """The next byte is the first one of a chunk."""
+
+    @abstractmethod
     def feed(self, data: bytes) -> bytes:
         """The content of the next piece."""
 
+    @abstractmethod
     def end(self) -> None:
         """The connection has ended, cleanly."""
 
 
-class SizedBody:
+class SizedBody(Body):
     """As long as was announced."""
 
-    __slots__ = ("_left", "done", "error", "has_extra", "is_aligned", "is_whole")
+    __slots__ = ("_left",)
 
     def __init__(self, length: int) -> None:
+        super().__init__()
         self.done = length == 0
-        self.error = ""
-        self.has_extra = False
-        self.is_whole = self.is_aligned = False
         self._left = length
 
     def feed(self, data: bytes) -> bytes:
@@ -101,16 +105,10 @@ class SizedBody:
             self.error = "shorter than announced"
 
 
-class OpenBody:
+class OpenBody(Body):
     """Until the connection ends."""
 
-    __slots__ = ("done", "error", "has_extra", "is_aligned", "is_whole")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.error = ""
-        self.has_extra = False
-        self.is_whole = self.is_aligned = False
+    __slots__ = ()
 
     def feed(self, data: bytes) -> bytes:
         """The content of the next piece."""
@@ -135,29 +133,15 @@ _LINE_LIMITS: Final = {
 }
 
 
-class ChunkedBody:
+class ChunkedBody(Body):
     """In chunks, each with its size before it."""
 
-    __slots__ = (
-        "_at",
-        "_left",
-        "_line",
-        "_trailer_left",
-        "done",
-        "error",
-        "has_extra",
-        "is_aligned",
-        "is_whole",
-    )
+    __slots__ = ("_at", "_left", "_line", "_trailer_left")
 
     def __init__(self) -> None:
-        self.done = False
-        self.error = ""
-        self.has_extra = False
-        self.is_whole = False
+        super().__init__()
         self._at = _At.SIZE
         self.is_aligned = True
-
         self._left = 0
         self._line = b""
         self._trailer_left = MAX_TRAILER_BYTES

@@ -54,8 +54,8 @@ class Record(msgspec.Struct):
     eval_duration: int | None = None
 
 
-class Choice(msgspec.Struct):
-    """One of OpenAI's."""
+class Alternative(msgspec.Struct):
+    """One of OpenAI's choices."""
 
     finish_reason: str | None = None
 
@@ -67,7 +67,7 @@ class Whole(Record, rename={"debug_info": "_debug_info"}):
     type: str = ""
     """Anthropic's name for what it is."""
 
-    choices: list[Choice] = []
+    choices: list[Alternative] = []
     """OpenAI's."""
 
     stop_reason: str | None = None

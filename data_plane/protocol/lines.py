@@ -22,7 +22,17 @@ Beyond, the line is no longer kept but searched for `giant_end` as it passes."""
 class LineScanner(ABC):
     """Watches one stream."""
 
-    __slots__ = ("_max_line_bytes", "done", "error", "is_giant", "last", "rest", "usage")
+    __slots__ = (
+        "_hints",
+        "_mark",
+        "_max_line_bytes",
+        "done",
+        "error",
+        "is_giant",
+        "last",
+        "rest",
+        "usage",
+    )
 
     needles: ClassVar[tuple[bytes, ...]] = ()
     """A line without any of these is of no interest."""
@@ -42,6 +52,9 @@ class LineScanner(ABC):
         """Text of an error record within the stream."""
 
         self._max_line_bytes = max_line_bytes
+        # At hand: to look at the class costs more than the search.
+        self._hints = self.needles
+        self._mark = self.record_end
         self.rest = bytearray()
         """The beginning of a line that is not whole yet."""
 
@@ -69,7 +82,7 @@ class LineScanner(ABC):
 
     def is_between_records(self) -> bool:
         """Whether nothing is kept, and what comes next is the beginning of a record."""
-        return not self.rest and not self.is_giant and self.last.endswith(self.record_end)
+        return not self.rest and not self.is_giant and self.last.endswith(self._mark)
 
     @property
     def separator(self) -> bytes:
@@ -127,7 +140,7 @@ class LineScanner(ABC):
     def _is_of_interest(self, data: bytes) -> bool:
         # No `any`: a generator costs more than the search. No `in`: it tries the needle as a
         # number first, and the error that this makes costs as much again.
-        for needle in self.needles:  # noqa: SIM110 - see above
+        for needle in self._hints:  # noqa: SIM110 - see above
             if data.find(needle) >= 0:
                 return True
         return False

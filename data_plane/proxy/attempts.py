@@ -26,7 +26,8 @@ from data_plane.proxy.predictions import Prediction, told
 from data_plane.proxy.relay import Passage
 from data_plane.proxy.selection import may_wait
 from data_plane.proxy.waiting import principal_of
-from data_plane.routing.events import Choice, Hold, NoNode, NoNodeKind
+from data_plane.routing.choose import Choice
+from data_plane.routing.events import Hold, NoNode, NoNodeKind
 from data_plane.upstream.connection import PIECE_BYTES
 from data_plane.upstream.faults import Fault, NodeFailedError
 from shared.codes import ErrorCode
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.waiting import WaitingRoom
     from data_plane.routing.circuit import Circuits
     from data_plane.routing.policy import Policy
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.telemetry.metrics import Metrics
     from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.forward import Forwarder

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.call import Call
     from data_plane.proxy.orders import Orders, Told
     from data_plane.routing.circuit import Circuits
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.upstream.stored import StoredFile
 
 PREFIX: Final = "/api/blobs/"

@@ -22,7 +22,8 @@ from shared.model_names import InvalidModelNameError, canonical_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from data_plane.routing.pools import ModelEntry, PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import ModelEntry, Pools
     from shared.snapshot import LoadedModel, Model
 
 ROOT_BODY: Final = b"Ollama is running"

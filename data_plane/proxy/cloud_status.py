@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from data_plane.proxy.call import Call
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.upstream.probe import Prober
 
 SINCE: Final = (0, 17, 3)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from data_plane.lifecycle import Lifecycle
-    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import Pools
     from data_plane.upstream.probe import Prober
     from shared.snapshot import LoadedModel, Snapshot
 

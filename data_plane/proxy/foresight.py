@@ -15,7 +15,8 @@ from data_plane.protocol.matching import lookup
 from data_plane.protocol.mistakes import BadRequestError
 from data_plane.proxy.arrivals import arrival_of
 from data_plane.routing import sentences
-from data_plane.routing.events import Choice, Hold, NoNodeKind
+from data_plane.routing.choose import Choice
+from data_plane.routing.events import Hold, NoNodeKind
 from data_plane.routing.strategies import SCORES
 from data_plane.telemetry.record import Record
 from shared.questions import Answer, Bar, Candidate, Outcome
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from data_plane.routing.events import Arrival, NoNode
     from data_plane.routing.model_circuit import ModelCircuits
     from data_plane.routing.policy import Policy
-    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import Pools
     from data_plane.sync.applied import Applied, AppliedState
     from data_plane.upstream.lease import Leases
     from shared.questions import Question

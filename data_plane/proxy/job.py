@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from data_plane.proxy.relay import Passage
     from data_plane.proxy.reply import Reply
     from data_plane.proxy.targets import Wish
-    from data_plane.routing.events import Arrival, Choice
+    from data_plane.routing.choose import Choice
+    from data_plane.routing.events import Arrival
     from data_plane.sync.applied import Applied
     from data_plane.telemetry.record import Record
     from data_plane.upstream.answer import NodeAnswer

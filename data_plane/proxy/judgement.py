@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.job import Job
     from data_plane.proxy.relay import Passage
     from data_plane.proxy.troubles import Troubles
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.watch import Watch
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.gathered import Gathered
     from data_plane.proxy.job import Job
     from data_plane.routing.circuit import Circuits
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
 
 
 class Loading:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.orders import Orders
     from data_plane.proxy.relisting import Relisting
     from data_plane.routing.circuit import Circuits
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from shared.registries import Registries
 
 NEWS_INTERVAL_S: Final = 0.06

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from data_plane.protocol.large import LargeBody
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.telemetry.metrics import Metrics
     from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.forward import Forwarder

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from data_plane.protocol.endings import Usage
     from data_plane.proxy.job import Job
     from data_plane.proxy.waiting import WaitingRoom
-    from data_plane.routing.events import Arrival, Choice
+    from data_plane.routing.choose import Choice
+    from data_plane.routing.events import Arrival
     from data_plane.routing.policy import Policy
 
 _SILENT: Final = Finished()

@@ -12,7 +12,7 @@ from shared.codes import ErrorCode, Outcome
 
 if TYPE_CHECKING:
     from data_plane.proxy.call import Call
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.upstream.probe import Prober
 
 SINCE: Final = (0, 23, 0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.shows import ShowCache
     from data_plane.routing.model_circuit import ModelCircuits
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.sync.applied import AppliedState
     from data_plane.telemetry.metrics import Metrics
     from data_plane.upstream.probe import Prober

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from data_plane.protocol.asks import Form
 from data_plane.proxy.arrivals import arrival_of
-from data_plane.routing.events import Arrival, Choice, Hold, NoNode
+from data_plane.routing.choose import Choice
+from data_plane.routing.events import Arrival, Hold, NoNode
 from shared.snapshot import Strategy
 
 if TYPE_CHECKING:

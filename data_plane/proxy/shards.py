@@ -11,8 +11,6 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from data_plane.protocol import shards as sharding
 from data_plane.protocol.dialects import JSON
 from data_plane.proxy.answers import RefusedRequestError
@@ -137,7 +135,7 @@ class Shards:
 
 def _shard_of(job: Job, body: bytes) -> Job:
     """A request like the one that came, for a part of its texts."""
-    return job.part(msgspec.structs.replace(job.ask, body=body), job.record.part())
+    return job.part(job.ask.part(body), job.record.part())
 
 
 def _account(job: Job, jobs: list[Job]) -> None:

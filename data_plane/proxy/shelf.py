@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from data_plane.protocol.matching import Match
     from data_plane.proxy.findings import Findings
     from data_plane.routing.circuit import Circuits
-    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import Pools
     from data_plane.sync.applied import Applied
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -81,6 +82,4 @@ class Shelf:
 
     def _seen(self, nodes: tuple[PoolNode, ...]) -> tuple[PoolNode, ...]:
         loaded = self._findings.loaded
-        return tuple(
-            replace(node, loaded=loaded[node.id]) if node.id in loaded else node for node in nodes
-        )
+        return tuple(node.holding(loaded[node.id]) if node.id in loaded else node for node in nodes)

@@ -27,7 +27,8 @@ from shared.codes import ErrorCode
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import Pools
 
 MAX_FIELDS: Final = 100
 MAX_DIGITS: Final = 9

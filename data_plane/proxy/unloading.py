@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from data_plane.proxy.findings import Findings
     from data_plane.proxy.job import Job
     from data_plane.routing.circuit import Circuits
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.upstream.forward import Forwarder
 
 UNLOAD_TIMEOUT_S: Final = 10.0

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from data_plane.admission.queue import Queue, Waiting
 from data_plane.proxy.answers import RefusedRequestError
-from data_plane.routing.events import Choice, Hold, NoNode
+from data_plane.routing.choose import Choice
+from data_plane.routing.events import Hold, NoNode
 from shared.codes import ErrorCode
 
 if TYPE_CHECKING:

@@ -21,9 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from data_plane.routing.events import Choice, NoNode, NoNodeKind, Reason
+from data_plane.routing.events import NoNode, NoNodeKind, Reason
 from data_plane.routing.ranking import WHOLE, Ranking
 from data_plane.routing.strategies import SCORES
 from shared.snapshot import Strategy
@@ -32,10 +30,38 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.events import Terms
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import Pools
     from data_plane.routing.ranking import Journal
     from data_plane.routing.strategies import Score
     from shared.snapshot import Model
+
+
+class Choice:
+    """The node, and what the record says of the choice."""
+
+    __slots__ = ("candidates", "node", "reason", "runner_up", "terms")
+
+    def __init__(
+        self,
+        node: PoolNode,
+        reason: Reason,
+        candidates: int,
+        terms: Terms | None = None,
+        runner_up: str = "",
+    ) -> None:
+        self.node = node
+        self.reason = reason
+        self.candidates = candidates
+        """Holders that could have been chosen."""
+
+        self.terms = terms
+        """Of the strategies that predict."""
+
+        self.runner_up = runner_up
+        """The second best, and what it lacked."""
+
 
 _FULL: Final = 1e12
 """Added to the score of a node that works on as much as it can. Above any other score, so that
@@ -255,4 +281,6 @@ def _is_unknown_first(
 
 
 def _relabelled(choice: Choice | None, reason: Reason) -> Choice | None:
-    return choice and msgspec.structs.replace(choice, reason=reason)
+    if choice is not None:
+        choice.reason = reason
+    return choice

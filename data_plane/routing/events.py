@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import msgspec
-
-if TYPE_CHECKING:
-    from data_plane.routing.pools import PoolNode
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,21 +87,6 @@ class Terms(msgspec.Struct, frozen=True):
     def total_s(self) -> float:
         """What is compared."""
         return self.ttft_s + self.decode_s + self.others_s + self.eviction_s
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """The node, and what the record says of the choice."""
-
-    node: PoolNode
-    reason: Reason
-    candidates: int
-    """Holders that could have been chosen."""
-
-    terms: Terms | None = None
-    """Of the strategies that predict."""
-
-    runner_up: str = ""
-    """The second best, and what it lacked."""
 
 
 class Hold(msgspec.Struct, frozen=True):

@@ -13,8 +13,8 @@ from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from data_plane.routing.choose import Rankings, any_left, choose, search
-from data_plane.routing.events import Arrival, Choice, Hold, NoNode, Reason
+from data_plane.routing.choose import Choice, Rankings, any_left, choose, search
+from data_plane.routing.events import Arrival, Hold, NoNode, Reason
 from data_plane.routing.fleet import Fleet
 from data_plane.routing.learning import Learned
 from data_plane.routing.lessons import learn
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from data_plane.routing.events import Finished
-    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import Pools
     from data_plane.routing.predict import Demand, Estimate
     from shared.snapshot import LoadedModel
 

@@ -19,13 +19,14 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from data_plane.routing.pool_node import PoolNode
 from shared.releases import SUFFIXES, UNKNOWN_RELEASE, Release, release_of
 from shared.snapshot import DriftPolicy, Model, Strategy, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.snapshot import LoadedModel, Node, ProxyConfig, Snapshot
+    from shared.snapshot import Node, ProxyConfig, Snapshot
 
 CLOUD_SUFFIXES: Final = (":cloud", "-cloud")
 """Of a canonical name that Ollama runs elsewhere. A model of this machine has no such tag."""
@@ -35,31 +36,6 @@ NO_REASON: Final = "unhealthy"
 
 UNREADABLE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Older than any model."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class PoolNode:
-    """A node as the path sees it. One object per node, shared by all models that it holds."""
-
-    id: str
-    name: str
-    url: str
-    weight: float
-    """Above zero, see `build`."""
-
-    max_parallel: float
-    """Requests that it works on at once; infinite when unknown."""
-
-    version: str
-    release: Release
-    """Its version as numbers."""
-
-    sealed_token: str
-    wished: bool
-    standby: str | None
-    """Why the snapshot keeps it out of the active pool; None: it is in."""
-
-    loaded: tuple[LoadedModel, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -14,7 +14,7 @@ from data_plane.routing.events import Terms
 if TYPE_CHECKING:
     from data_plane.routing.learning import Rates
     from data_plane.routing.place import Place, Runner
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
 
 Loss = Callable[["PoolNode", "Runner", float], float]
 """What it costs the fleet that a runner leaves a node now, in seconds."""

@@ -19,7 +19,7 @@ from data_plane.routing.lessons import SHORTEST_S
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.routing.predict import Estimate
 
 KEPT_S: Final = 300.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
 
 MAX_JOURNAL: Final = 4_096
 """Changes that are remembered. Whoever missed more looks at all holders anew."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from shared.snapshot import Strategy
 
 if TYPE_CHECKING:
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
 
 Score = Callable[["PoolNode", float, float | None], float | None]
 """Of a node with so many active requests and such a latency."""

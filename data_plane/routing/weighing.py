@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from data_plane.routing.fleet import Fleet
     from data_plane.routing.learning import Learned
     from data_plane.routing.place import Runner
-    from data_plane.routing.pools import ModelEntry, PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import ModelEntry, Pools
     from data_plane.routing.predict import Estimate
     from data_plane.routing.shadow import Shadow
     from shared.snapshot import LoadedModel

@@ -17,7 +17,7 @@ from data_plane.upstream.pool import Pool
 from shared.addresses import InvalidAddressError, NodeAddress, normalise
 
 if TYPE_CHECKING:
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.upstream.answer import NodeAnswer
     from data_plane.upstream.lease import Lease
     from shared.addresses import AddressPolicy

@@ -15,7 +15,7 @@ from shared.inventory import InventoryError, parse_ps, parse_tags, parse_version
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from data_plane.routing.pools import PoolNode
+    from data_plane.routing.pool_node import PoolNode
     from data_plane.upstream.forward import Forwarder
     from shared.snapshot import LoadedModel, Model
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from data_plane.lifecycle import Lifecycle
     from data_plane.routing.circuit import Circuits
-    from data_plane.routing.pools import PoolNode, Pools
+    from data_plane.routing.pool_node import PoolNode
+    from data_plane.routing.pools import Pools
     from data_plane.telemetry.logs import Log
     from data_plane.telemetry.metrics import Metrics
     from data_plane.upstream.lease import Leases

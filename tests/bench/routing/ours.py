@@ -14,7 +14,8 @@ from routing.scenarios import holders_of
 
 from data_plane.admission.queue import Queue, Waiting
 from data_plane.admission.shares import ANSWER_WEIGHT, Shares
-from data_plane.routing.events import Arrival, Choice, Finished, Hold
+from data_plane.routing.choose import Choice
+from data_plane.routing.events import Arrival, Finished, Hold
 from data_plane.routing.policy import Policy
 from data_plane.routing.pools import Pools
 from shared.model_names import ModelName

@@ -3,7 +3,7 @@
 import pytest
 
 from data_plane.protocol.ask import parse
-from data_plane.protocol.asks import DETOURS, Form
+from data_plane.protocol.asks import DETOURS, Ask, Form
 from data_plane.protocol.matching import lookup
 
 
@@ -23,7 +23,11 @@ def test_only_what_runs_a_model_goes_straight_to_one_node(path, body, form) -> N
     assert (ask.form in DETOURS) is (form is not Form.RUN)
 
 
-def test_an_ask_stays_what_was_judged() -> None:
-    ask = parse(lookup("POST", "/api/show").route, b'{"model":"m"}', max_body_bytes=100)
-    with pytest.raises(AttributeError):
-        ask.canonical = "another"
+def test_a_part_differs_in_its_body_alone() -> None:
+    body = b'{"model":"m","input":["a"]}'
+    ask = parse(lookup("POST", "/api/embed").route, body, max_body_bytes=100)
+    part = ask.part(b"{}")
+    assert (ask.body, part.body) == (body, b"{}")
+    names = [name for name in dir(Ask) if not name.startswith("_")]
+    assert {"route", "least", "content_type"} < set(names)
+    assert [name for name in names if getattr(ask, name) != getattr(part, name)] == ["body", "part"]

@@ -10,7 +10,8 @@ from data_plane.protocol.ask import parse
 from data_plane.protocol.matching import lookup
 from data_plane.proxy.arrivals import arrival_of
 from data_plane.proxy.predictions import explained
-from data_plane.routing.events import Choice, Reason, Terms
+from data_plane.routing.choose import Choice
+from data_plane.routing.events import Reason, Terms
 from data_plane.routing.pools import Pools
 from shared.snapshot import ProxyConfig, Strategy
 

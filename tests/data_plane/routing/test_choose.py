@@ -9,8 +9,8 @@ from fakes.snapshots import make_model, make_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_plane.routing.choose import choose
-from data_plane.routing.events import Choice, NoNode, NoNodeKind, Reason
+from data_plane.routing.choose import Choice, choose
+from data_plane.routing.events import NoNode, NoNodeKind, Reason
 from data_plane.routing.pools import Pools
 from shared.model_names import canonical_name
 from shared.snapshot import Strategy

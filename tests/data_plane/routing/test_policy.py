@@ -8,7 +8,8 @@ from fakes.snapshots import make_model, make_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_plane.routing.events import Arrival, Choice, Finished, Hold, NoNode, Reason
+from data_plane.routing.choose import Choice
+from data_plane.routing.events import Arrival, Finished, Hold, NoNode, Reason
 from data_plane.routing.policy import TRIED_MORE_S, Policy
 from data_plane.routing.pools import Pools
 from data_plane.routing.prefix import block_hashes

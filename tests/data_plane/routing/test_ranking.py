@@ -2,8 +2,8 @@
 
 import random
 from collections import Counter
-from dataclasses import replace
 
+import msgspec
 import pytest
 from fakes.snapshots import make_snapshot
 from hypothesis import given
@@ -28,11 +28,13 @@ changes = st.lists(
 
 def holders(kinds):
     snapshot = make_snapshot({f"node-{number}": ["llama3"] for number in range(len(kinds))})
-    plain = Pools.build(snapshot).models[LLAMA3].active
-    return tuple(
-        replace(node, weight=weight, max_parallel=most)
-        for node, (weight, most) in zip(plain, kinds, strict=True)
+    nodes = tuple(
+        msgspec.structs.replace(
+            node, weight=weight, max_parallel=None if most == float("inf") else int(most)
+        )
+        for node, (weight, most) in zip(snapshot.nodes, kinds, strict=True)
     )
+    return Pools.build(msgspec.structs.replace(snapshot, nodes=nodes)).models[LLAMA3].active
 
 
 def lowest(all_holders, loads, shares):

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import pytest
 from fakes.scripted import ScriptedNode, fin, wait
+from fakes.snapshots import make_snapshot
 
+from data_plane.routing.pool_node import PoolNode
+from data_plane.routing.pools import Pools
 from data_plane.upstream.faults import Fault, NodeFailedError
 from data_plane.upstream.forward import Forwarder
 from shared.addresses import AddressPolicy
@@ -17,14 +19,15 @@ POLICY = AddressPolicy.parse(("127.0.0.0/8",), frozenset())
 
 
 @asynccontextmanager
-async def node_saying(*parts: bytes) -> AsyncIterator[SimpleNamespace]:
+async def node_saying(*parts: bytes, sealed_token: str = "") -> AsyncIterator[PoolNode]:
     """A node that answers every request with these parts, a moment between them, and hangs up."""
     steps = [step for part in parts for step in (part, wait(0.02))]
     async with ScriptedNode([*steps, fin]) as node:
-        yield SimpleNamespace(id="n", url=node.url, sealed_token="")
+        fields = {"n": {"address": node.url, "sealed_token": sealed_token}}
+        yield Pools.build(make_snapshot({"n": []}, fields=fields)).active[0]
 
 
-async def read_from(node: SimpleNamespace) -> bytes:
+async def read_from(node: PoolNode) -> bytes:
     forwarder = Forwarder(POLICY, ())
     try:
         async with asyncio.timeout(2.0):
@@ -75,8 +78,7 @@ async def test_bytes_around_a_sound_answer_do_not_harm_it(parts) -> None:
 
 
 async def test_a_token_that_no_key_opens_is_a_fault_of_its_own() -> None:
-    async with node_saying(HEAD) as node:
-        node.sealed_token = "gAAAAA-nonsense"
+    async with node_saying(HEAD, sealed_token="gAAAAA-nonsense") as node:
         with pytest.raises(NodeFailedError) as caught:
             await read_from(node)
     assert caught.value.fault is Fault.BAD_TOKEN
