@@ -57,7 +57,10 @@ SLOW = Load(windows=1, streams=8, open_streams=50)
 ROUNDS = 3
 """Of ours and of what it is judged by, in turn: a machine that others share is another one a minute
 later, and a ratio of two minutes says more of them than of the proxies."""
-ROUND = Load(windows=2)
+ROUND = Load(windows=2, streams=0)
+TURNS = 2
+"""Of streams in each round, seconds apart: of all loads they depend most on the moment."""
+TURN = Load(windows=2, stream_s=1.5, request_s=0, open_streams=0)
 JUDGED = (BASE, OURS)
 DIRECT = "the node itself"
 
@@ -167,7 +170,9 @@ class Run:
             costs[fleet] = min(burst.cpu_us, costs.get(fleet, burst.cpu_us))
 
     def attempt(self, name: str, step: Callable[[], None]) -> None:
-        """Do a step; what cannot be had, started or loaded is named, and the run goes on."""
+        """Do a step; what cannot be had, started or loaded is named, and left out from then on."""
+        if name in self.outcome.absent:
+            return
         began = time.monotonic()
         try:
             step()
@@ -279,10 +284,13 @@ def measure_all(run: Run, options: argparse.Namespace) -> None:
     if not provide.has("wrk"):
         run.outcome.absent["wrk"] = "no requests per second, no CPU per request or body"
     for number in range(1 if options.quick else ROUNDS):
-        run.measure_direct(load_of(OURS, options))
+        run.measure_direct(TURN)
         for name in options.names:
-            if number == 0 or (name in JUDGED and name not in run.outcome.absent):
+            if number == 0 or name in JUDGED:
                 run.attempt(name, partial(run.measure, name, load_of(name, options)))
+        for _ in range(TURNS):
+            for name in (name for name in options.names if name in JUDGED):
+                run.attempt(name, partial(run.measure, name, TURN))
         if OURS in run.outcome.rounds:
             run.measure_deciding()
             if not options.quick:
@@ -292,7 +300,8 @@ def measure_all(run: Run, options: argparse.Namespace) -> None:
 def load_of(name: str, options: argparse.Namespace) -> Load:
     """What a proxy is measured with in one round."""
     if options.quick:
-        return dataclasses.replace(SLOW if name in peers.SLOW else FULL, open_streams=0)
+        load = SLOW if name in peers.SLOW else ROUND if name in JUDGED else FULL
+        return dataclasses.replace(load, open_streams=0)
     return SLOW if name in peers.SLOW else ROUND if name in JUDGED else FULL
 
 

@@ -1,14 +1,16 @@
 """The loads, and what is read off each: from the tool's output and from /proc.
 
-Each load is measured in several windows, on some proxies in several rounds. Of CPU time the
-cheapest window counts: whatever else runs on the machine can only make a proxy dearer. Of delays it
-is the window in the middle: the best one would hide what a proxy does now and then.
+Each load is measured in several windows, on some proxies in several rounds. Of requests the
+cheapest window counts: whatever else runs on the machine can only make a proxy dearer. Of streams
+it is the window in the middle, of CPU as of delays: a chunk is mostly a wake-up, whose cost goes up
+and down by a third within seconds, so that the cheapest of a few compares who was luckier.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import statistics
 import subprocess
 import time
 from dataclasses import dataclass, replace
@@ -47,10 +49,10 @@ class Load:
     """How much, and for how long. Seconds are those of one window."""
 
     windows: int = 3
-    request_s: int = 2
+    request_s: int = 2  # none: neither they nor bodies are measured
     body_s: int = 1
     stream_s: float = 2.0
-    streams: int = 200
+    streams: int = 200  # none: they are not measured
     open_streams: int = 5_000  # none: they are not measured
     open_ramp_s: float = 5.001  # not a multiple of the interval: see busy_streams
     open_s: float = 2.0
@@ -127,9 +129,10 @@ class Flow:
 
     @property
     def cpu_per_chunk_us(self) -> float | None:
-        """The cheapest window's; None when not one chunk came."""
+        """The middle window's; None when not one chunk came."""
         pairs = zip(self.cpu_us, self.windows, strict=True)
-        return min((cpu / each.chunks for cpu, each in pairs if each.chunks), default=None)
+        costs = [cpu / each.chunks for cpu, each in pairs if each.chunks]
+        return statistics.median(costs) if costs else None
 
 
 def streams(
@@ -179,7 +182,9 @@ def busy_streams(bench: Bench, target: Target, load: Load) -> Flow:
     """Streams at 50 tokens a second, begun evenly, so that some begin and end at any time.
 
     One interval longer than a stream: else each begins a whole number of intervals after the one
-    before, all chunks come at the same moments, and nothing but the queue is measured.
+    before, all chunks come at the same moments, and nothing but the queue is measured. And then so
+    long again, until each client's first answer has ended: it was asked for while connections to
+    the nodes were still being made.
     """
     ramp = (CHUNKS + 1) * CHUNK_INTERVAL_US / 1e6
     return streams(
@@ -187,7 +192,7 @@ def busy_streams(bench: Bench, target: Target, load: Load) -> Flow:
         target,
         count=load.streams,
         pace=(CHUNKS, CHUNK_INTERVAL_US),
-        seconds=(ramp, SETTLE_S, load.stream_s),
+        seconds=(ramp, ramp + SETTLE_S, load.stream_s),
         windows=load.windows,
     )
 
@@ -216,12 +221,12 @@ def most_streams() -> int:
 
 @dataclass(frozen=True)
 class Round:
-    """All loads on one proxy, once. None: wrk is absent, or there were no open streams."""
+    """The loads on one proxy, once. None: not in this round, or wrk is absent."""
 
     path: str
-    small: Burst | None
-    body: Burst | None
-    busy: Flow
+    small: Burst | None = None
+    body: Burst | None = None
+    busy: Flow | None = None
     open: tuple[Flow, int, float] | None = None
     paces: tuple[Pace, ...] = ()
     stolen_percent: float = 0.0
@@ -232,7 +237,7 @@ class Round:
         seen = {
             "requests": self.small,
             "bodies": self.body,
-            "streams": self.busy.seen,
+            "streams": self.busy and self.busy.seen,
             "open streams": self.open and self.open[0].seen,
         }
         return {load: each.errors for load, each in seen.items() if each is not None}
@@ -241,19 +246,20 @@ class Round:
 def measured(bench: Bench, target: Target, load: Load) -> Round:
     """One round on one process; its `open` comes from another, fresh one."""
     small = body = None
-    if provide.has("wrk"):
+    if load.request_s and provide.has("wrk"):
         small = requests(bench, target, windows=load.windows, seconds=load.request_s)
         body = requests(
             bench, target, windows=load.windows, seconds=load.body_s, image_bytes=BODY_BYTES
         )
-    return Round(target.path, small, body, busy_streams(bench, target, load))
+    busy = busy_streams(bench, target, load) if load.streams else None
+    return Round(target.path, small, body, busy)
 
 
 def summed_up(name: str, rounds: Sequence[Round], direct: Streams) -> Figures:
     """The figures of one proxy: the windows of all its rounds are as good as those of one."""
     small = _cheapest([each.small for each in rounds if each.small is not None])
     body = _cheapest([each.body for each in rounds if each.body is not None])
-    flow = joined([each.busy for each in rounds])
+    flow = joined([each.busy for each in rounds if each.busy is not None])
     opened = [each.open for each in rounds if each.open is not None]
     open_flow = joined([each for each, _, _ in opened])
     seen, seen_open = flow.seen, open_flow.seen

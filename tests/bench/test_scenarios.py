@@ -27,11 +27,16 @@ QUIET, BUSY = one_round(10, 12, cpu_us=20), one_round(90, 14, cpu_us=30, errors=
 DIRECT = window(5, 40)
 
 
-def test_the_cheapest_window_of_all_rounds_counts() -> None:
+def test_the_cheapest_window_of_requests_in_all_rounds_counts() -> None:
     for rounds in ([QUIET, BUSY], [BUSY, QUIET]):
         seen = summed_up("aivonx", rounds, DIRECT)
         assert (seen.cpu_per_request_us, seen.cpu_per_body_us, seen.requests_per_s) == (20, 20, 5e4)
-        assert (seen.cpu_per_chunk_us, seen.open_cpu_per_chunk_us) == (20, 20)
+
+
+def test_the_cost_of_a_chunk_in_the_middle_of_all_windows_counts() -> None:
+    rounds = [QUIET, Round("/api/chat", busy=flow(10, cpu_us=2_500)), BUSY]
+    seen = summed_up("aivonx", rounds, DIRECT)
+    assert (seen.cpu_per_chunk_us, seen.open_cpu_per_chunk_us) == (25, 25)
 
 
 def test_the_delay_in_the_middle_of_all_windows_counts() -> None:
@@ -48,12 +53,13 @@ def test_an_error_or_memory_of_one_round_is_not_made_good_by_another() -> None:
 
 
 def test_what_no_round_measured_is_not_known() -> None:
-    bare = Round("/api/chat", None, None, flow(10, cpu_us=2_000))
-    seen = summed_up("nginx", [bare], DIRECT)
+    bare = Round("/api/chat", busy=flow(10, cpu_us=2_000))
+    empty = Round("/api/chat")
+    seen = summed_up("nginx", [empty, bare], DIRECT)
     assert seen.cpu_per_chunk_us == 20
     absent = (seen.cpu_per_request_us, seen.open_streams, seen.open_delay_p99_us)
     assert absent == (None, None, None)
-    assert bare.errors == {"streams": 0}
+    assert (bare.errors, empty.errors) == ({"streams": 0}, {})
 
 
 def test_what_the_host_stole_is_that_of_the_worst_round() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
+_SCHEDULED = 2  # CPUCLOCK_SCHED: what the scheduler gave it, in nanoseconds
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Positions in /proc/<pid>/stat, counted after the name (which may hold spaces): proc(5).
 _PARENT = 1
-_USER_AND_SYSTEM = slice(11, 15)  # utime, stime, and those of children that ended: cutime, cstime
+_OF_ENDED_CHILDREN = slice(13, 15)  # cutime, cstime
 
 
 def stat_fields(text: str) -> list[str]:
@@ -30,11 +32,18 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_us(pid: int) -> float:
-    """Microseconds of CPU that the family has used. Exact to a tick (10 ms) for each process."""
-    ticks = sum(
-        int(value) for member in family(pid) for value in (_stat(member) or [])[_USER_AND_SYSTEM]
-    )
-    return ticks * TICK_US
+    """Microseconds of CPU that the family has used; of children that ended, to a tick (10 ms)."""
+    members = family(pid)
+    ticks = sum(int(value) for each in members for value in (_stat(each) or [])[_OF_ENDED_CHILDREN])
+    return sum(map(_own_us, members)) + ticks * TICK_US
+
+
+def _own_us(pid: int) -> float:
+    """Of one process with all its threads, by its own clock (clock_getcpuclockid(3))."""
+    try:
+        return time.clock_gettime_ns((~pid << 3) | _SCHEDULED) / 1_000
+    except OSError:  # it is gone
+        return 0.0
 
 
 def rss_bytes(pid: int) -> int:
