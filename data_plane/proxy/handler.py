@@ -45,10 +45,6 @@ if TYPE_CHECKING:
 
 MAX_LOGGED_PATH: Final = 200
 
-RUSH_S: Final = 0.002
-"""Requests that come closer to each other than this are looked at together. The loop's clock counts
-milliseconds."""
-
 
 class Handler:
     """Serves requests."""
@@ -82,12 +78,7 @@ class Handler:
         # An id must be unique and need not be secret: one look at the dice for all of them.
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._ids = itertools.count()
-        loop = asyncio.get_running_loop()
-        self._call_soon = loop.call_soon
-        self._now = loop.time
-        self._began_at = 0.0
-        """When the last request came that no task serves."""
-
+        self._call_soon = asyncio.get_running_loop().call_soon
         self._arrived: list[Call] = []
         """Requests that no task serves and nobody has looked at."""
 
@@ -96,32 +87,40 @@ class Handler:
     def begin(self, call: Call) -> None:
         """Serve a request that has come whole, in callbacks of the loop and of its node.
 
-        One that comes alone is looked at at once. In a rush that would make chunks of other answers
-        wait for many: then all that have come are looked at together, when what has arrived with
-        them has been dealt with, and leave together.
+        All that have come in one turn of the loop are looked at when what came with them has been
+        dealt with, so that chunks of other answers do not wait for them, and leave together. One
+        alone leaves in the turn after that: chunks that have come meanwhile wait for half of it.
 
         What takes waiting, and whatever goes wrong, is handed to the task of the connection: there
         `handle` goes on where this has stopped.
         """
-        now = self._now()
-        is_alone, self._began_at = now - self._began_at >= RUSH_S, now
-        if is_alone:
-            self._look_at(call, is_alone=True)
-            return
         if not self._arrived:
             self._call_soon(self._look_at_arrived)
         self._arrived.append(call)
 
     def _look_at_arrived(self) -> None:
         calls, self._arrived = self._arrived, []
+        is_alone = len(calls) == 1
         for call in calls:
             if not call.is_lost:
-                self._look_at(call, is_alone=False)
-        self._attempts.flush()
+                self._look_at(call, is_alone=is_alone)
+        if not is_alone:
+            self._attempts.flush()
 
     def _look_at(self, call: Call, *, is_alone: bool) -> None:
         try:
             if self._is_begun(call, is_alone=is_alone):
+                return
+        except Exception as error:  # noqa: BLE001 - `handle` tells them apart
+            call.error = error
+        call.connection.hand_over(call)
+
+    def _send(self, call: Call) -> None:
+        """The second half of a request that came alone."""
+        if call.is_lost or call.job is None:
+            return
+        try:
+            if self._attempts.begin(call.job, partial(self._go_on, call), is_alone=True):
                 return
         except Exception as error:  # noqa: BLE001 - `handle` tells them apart
             call.error = error
@@ -141,14 +140,29 @@ class Handler:
         job = call.job = self._reception.job(call, body)
         if job.ask.form in DETOURS:
             return False
-        return self._attempts.begin(job, partial(self._go_on, call), is_alone=is_alone)
+        if is_alone:
+            self._call_soon(self._send, call)
+            return True
+        return self._attempts.begin(job, partial(self._go_on, call), is_alone=False)
 
     def _go_on(self, call: Call) -> None:
-        """The node of a request that no task serves has something to say."""
+        """The node of a request that no task serves has something to say.
+
+        What is left of a stream whose last record is on its way comes after the chunks of others
+        that have come meanwhile: not in the next turn of the loop, which begins with what was put
+        off, but in the one after it.
+        """
+        if call.reply.is_committed:
+            self._call_soon(self._call_soon, self._advance, call)
+        else:
+            self._advance(call)
+
+    def _advance(self, call: Call) -> None:
+        if call.is_lost or call.job is None:
+            return
         progress = Progress.NEEDS_TASK
         try:
-            if call.job is not None:
-                progress = self._attempts.go_on(call.job)
+            progress = self._attempts.go_on(call.job)
         except Exception as error:  # noqa: BLE001 - `handle` tells them apart
             call.error = error
         if progress is Progress.DONE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ class Lane:
         view = build(wire.seal(publish.fleet(FLEET, [1] * FLEET, key), SNAPSHOT_KEY), SNAPSHOT_KEY)
         self.app.state.current = view
         self._due: list[Callable[[], None]] = []
-        self.app.handler._call_soon = self._due.append  # the next turns of the loop, at once
+        self.app.handler._call_soon = self._in_the_next_turn
         self._server = Server(self.app.handler)
         self._nodes = [self._standing(node) for node in view.pools.nodes.values()]
         self._whole = self._request(BODY, key.text)
@@ -137,10 +138,20 @@ class Lane:
         """A chat that is not streamed, as far as it goes in the turn in which it comes."""
         client.data_received(self._whole)
 
-    def turn(self) -> None:
-        """The next turn of the loop."""
-        while self._due:
-            self._due.pop(0)()
+    def _in_the_next_turn(self, call: Callable[..., None], *words: object) -> None:
+        self._due.append(partial(call, *words))
+
+    def turn(self) -> bool:
+        """The next turn of the loop. Whether there was anything to do."""
+        due, self._due = self._due, []
+        for each in due:
+            each()
+        return bool(due)
+
+    def turns(self) -> None:
+        """Until there is nothing left to do."""
+        while self.turn():
+            pass
 
     def asked_count(self) -> int:
         """How many nodes were written to."""
@@ -148,7 +159,7 @@ class Lane:
 
     def _asked(self) -> NodeConnection:
         """The node that was written to."""
-        self.turn()
+        self.turns()
         for connection, ear in self._nodes:
             if ear.heard:
                 ear.heard = b""
@@ -180,6 +191,7 @@ class Lane:
     def end_stream(self) -> None:
         """Its last record."""
         self._speaking.data_received(self._end)
+        self.turns()
 
     def search(self) -> None:
         """What finding the asked node costs, which is the benchmark's own."""
