@@ -7,9 +7,7 @@ too, which makes it the place to look at when a step is to become cheaper.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import publish
@@ -25,6 +23,7 @@ from shared.model_names import canonical_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 SNAPSHOT_KEY = b"the snapshot key of the benchmark"
 FLEET = 50
@@ -200,9 +199,9 @@ class Lane:
                 return
 
 
-async def made() -> Lane:
+async def made(directory: Path) -> Lane:
     """A lane whose connections are ready."""
-    lane = Lane(Path(tempfile.mkdtemp(prefix="aivonx-lane-")))
+    lane = Lane(directory)
     await asyncio.sleep(0)
     lane.request()
     if b'"done":true' not in lane.ear.heard:

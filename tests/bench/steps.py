@@ -11,7 +11,9 @@ import asyncio
 import os
 import random
 import sys
+import tempfile
 import timeit
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_plane import native
@@ -103,9 +105,9 @@ def wholes(lane: Lane) -> dict[str, Callable[[], object]]:
     }
 
 
-async def main() -> None:
+async def main(directory: Path) -> None:
     """Measure and print."""
-    lane = await made()
+    lane = await made(directory)
     for name, step in {**steps(), **wholes(lane)}.items():
         is_of_stream = step == lane.chunk
         if is_of_stream:
@@ -117,4 +119,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    with tempfile.TemporaryDirectory() as place:
+        uvloop.run(main(Path(place)))
