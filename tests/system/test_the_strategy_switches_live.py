@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from fakes.node_process import NodeProcess
     from fakes.stack import Stack
 
-KNOWN_S = 15.0
-"""A sweep every 2 s; a data plane reads what it measured every 10 s."""
+KNOWN_S = 60.0
+"""A sweep every 2 s; a data plane reads what it measured every 10 s, and weighs it with what it has
+seen before: a value from the moment before the node became slow takes three more to outweigh."""
 
 
 def test_lowest_latency_prefers_the_nearer_node_and_least_active_spreads(stack: Stack) -> None:
