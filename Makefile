@@ -29,7 +29,7 @@ fmt: ## put the code into its one form
 bench: ## CPU, delay and memory beside every peer; fails when a budget is broken
 	@$(DEV) tests/bench/run.py
 
-bench-quick: ## the same, ours and nginx only, in 80 seconds
+bench-quick: ## the same, ours and nginx only, in 70 seconds
 	@$(DEV) tests/bench/run.py --quick
 
 bench-routing: ## how well we and every peer choose, on sockets and in the simulator; fails when a bar is broken (20 minutes)

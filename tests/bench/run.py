@@ -61,6 +61,8 @@ ROUND = Load(windows=2, streams=0)
 TURNS = 2
 """Of streams in each round, seconds apart: of all loads they depend most on the moment."""
 TURN = Load(windows=2, stream_s=1.5, request_s=0, open_streams=0)
+LONG_TURN = dataclasses.replace(TURN, windows=TURNS * TURN.windows)
+"""All of them at once, for a run that has no time to begin streams twice."""
 JUDGED = (BASE, OURS)
 DIRECT = "the node itself"
 
@@ -288,9 +290,9 @@ def measure_all(run: Run, options: argparse.Namespace) -> None:
         for name in options.names:
             if number == 0 or name in JUDGED:
                 run.attempt(name, partial(run.measure, name, load_of(name, options)))
-        for _ in range(TURNS):
+        for turn in (LONG_TURN,) if options.quick else (TURN,) * TURNS:
             for name in (name for name in options.names if name in JUDGED):
-                run.attempt(name, partial(run.measure, name, TURN))
+                run.attempt(name, partial(run.measure, name, turn))
         if OURS in run.outcome.rounds:
             run.measure_deciding()
             if not options.quick:
