@@ -135,6 +135,8 @@ class Dialer:
 def _tls() -> ssl.SSLContext:
     """The system's trusted authorities; read once, it takes some milliseconds."""
     context = ssl.create_default_context()
+    # Some builds of Python (Debian's) leave it to OpenSSL's own configuration.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     return context
 
